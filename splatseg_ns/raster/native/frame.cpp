@@ -1,0 +1,446 @@
+// Projection, depth sort and tile lists. Compiled once for all processors: its floating-point results are the same
+// on every one of them.
+
+#include "frame.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <stdexcept>
+#include <utility>
+
+#include "clock.h"
+#include "projection.h"
+#include "thread_pool.h"
+
+namespace splatseg {
+
+namespace {
+
+constexpr int kProjectBlock = 4096;
+constexpr int kRadixBits = 11;
+constexpr int kRadixBins = 1 << kRadixBits;
+constexpr int kMostPixels = 65535 * kTile;  // tile numbers have 16 bits
+// As in the tile kernels: bounds are widened so that rounding cuts no pixel off.
+constexpr float kRoundingPixels = 1e-3f;
+constexpr float kRoundingLevel = 1.0f + 1e-4f;
+
+int floor_to_int(float x) {
+    const int whole = static_cast<int>(x);
+    return whole - (whole > x);
+}
+int ceil_to_int(float x) {
+    const int whole = static_cast<int>(x);
+    return whole + (whole < x);
+}
+float clamp(float x, float low, float high) { return std::min(std::max(x, low), high); }
+
+bool all_finite(const float* x, int count) {
+    for (int i = 0; i < count; i++)
+        if (!std::isfinite(x[i])) return false;
+    return true;
+}
+
+// By the profile's extent rule: the tiles that a Gaussian may reach, and its radii in pixels.
+struct Reach {
+    bool drawn;
+    TileRect tiles;
+    int32_t radius_x, radius_y;
+};
+
+Reach reach_of(const Profile& profile, const Camera& camera, float x, float y, double xx, double yy, double determinant,
+               float opacity) {
+    const double middle = 0.5 * (xx + yy);
+    const double spread = middle * middle - determinant;
+    const double multiple = std::sqrt(2.0 * std::log(opacity / profile.alpha_min));
+    const int tiles_x = (camera.width + kTile - 1) / kTile, tiles_y = (camera.height + kTile - 1) / kTile;
+    float rx, ry;
+    switch (profile.extent) {
+        case Extent::three_sigma:
+        case Extent::inria: {
+            const double floor_of_spread = profile.extent == Extent::inria ? 0.1 : 0.01;
+            rx = ry = static_cast<float>(
+                std::ceil(3.0 * std::sqrt(middle + std::sqrt(std::max(floor_of_spread, spread)))));
+            break;
+        }
+        case Extent::opacity_aware: {
+            const double reached = std::min(3.33, multiple);
+            rx = static_cast<float>(std::ceil(reached * std::sqrt(xx)));
+            ry = static_cast<float>(std::ceil(reached * std::sqrt(yy)));
+            break;
+        }
+        default:
+            rx = ry = static_cast<float>(std::ceil(multiple * std::sqrt(middle + std::sqrt(std::max(0.0, spread)))));
+    }
+    Reach reach{true, {0, 0, static_cast<uint16_t>(tiles_x), static_cast<uint16_t>(tiles_y)}, 0, 0};
+    const float most = static_cast<float>(std::numeric_limits<int32_t>::max() / 2);
+    reach.radius_x = static_cast<int32_t>(std::min(rx, most));
+    reach.radius_y = static_cast<int32_t>(std::min(ry, most));
+    if (profile.extent == Extent::ellipse) return reach;
+
+    float first_x, last_x, first_y, last_y;  // tile coordinates, last exclusive
+    if (profile.extent == Extent::inria) {
+        first_x = std::trunc((x - 0.5f - rx) / kTile);
+        first_y = std::trunc((y - 0.5f - ry) / kTile);
+        last_x = std::trunc((x - 0.5f + rx + (kTile - 1)) / kTile);
+        last_y = std::trunc((y - 0.5f + ry + (kTile - 1)) / kTile);
+    } else {
+        if (x + rx <= 0 || x - rx >= camera.width || y + ry <= 0 || y - ry >= camera.height) {
+            reach.drawn = false;
+            return reach;
+        }
+        first_x = std::floor((x - rx) / kTile);
+        first_y = std::floor((y - ry) / kTile);
+        last_x = std::ceil((x + rx) / kTile);
+        last_y = std::ceil((y + ry) / kTile);
+    }
+    reach.tiles = {static_cast<uint16_t>(clamp(first_x, 0, tiles_x)), static_cast<uint16_t>(clamp(first_y, 0, tiles_y)),
+                   static_cast<uint16_t>(clamp(last_x, 0, tiles_x)), static_cast<uint16_t>(clamp(last_y, 0, tiles_y))};
+    reach.drawn = reach.tiles.left < reach.tiles.right && reach.tiles.top < reach.tiles.bottom;
+    return reach;
+}
+
+}  // namespace
+
+// A run of tiles in one row that a Gaussian touches.
+struct Frame::Span {
+    uint32_t gaussian;
+    uint16_t tile_y, first_x, last_x;  // within the window's tiles, last inclusive
+};
+
+// What one thread lists: a stretch of the Gaussians in depth order.
+struct Frame::BinChunk {
+    std::vector<Span> spans;
+    std::vector<uint32_t> next_in_tile;
+};
+
+Frame::Frame(const TileKernels& kernels, int threads) : kernels_(kernels), threads_(threads) {}
+
+Frame::~Frame() {
+    for (VoteSpill& spill : spills_) {
+        std::free(spill.mass);
+        std::free(spill.column);
+    }
+}
+
+void Frame::prepare(const Gaussians& gaussians, const Camera& camera, const Profile& profile, const Window& window) {
+    if (gaussians.count > std::numeric_limits<int32_t>::max()) throw std::length_error("more than 2^31 Gaussians");
+    if (camera.width > kMostPixels || camera.height > kMostPixels) throw std::length_error("picture too large");
+    camera_ = camera;
+    profile_ = profile;
+    window_ = window;
+    gaussians_ = gaussians.count;
+    first_tile_x_ = window.left / kTile;
+    first_tile_y_ = window.top / kTile;
+    tiles_across_ = (window.right + kTile - 1) / kTile - first_tile_x_;
+    tiles_down_ = (window.bottom + kTile - 1) / kTile - first_tile_y_;
+    {
+        const StopWatch watch(seconds_.project);
+        project(gaussians);
+    }
+    {
+        const StopWatch watch(seconds_.sort);
+        sort_by_depth();
+    }
+    const StopWatch watch(seconds_.bin);
+    bin();
+}
+
+void Frame::project(const Gaussians& gaussians) {
+    const int64_t count = gaussians.count;
+    const int64_t blocks = (count + kProjectBlock - 1) / kProjectBlock;
+    Ellipse* ellipses = ellipses_.resize(count);
+    TileRect* tile_rects = tile_rects_.resize(count);
+    float* depths = depths_.resize(count);
+    float* half_widths = half_widths_.resize(count);
+    int32_t* sources = sources_.resize(count);
+    int32_t* radii = radii_.resize(2 * count);
+    block_counts_.assign(2 * blocks, 0);
+    const SlopeLimits limits(camera_);
+    const float* w = camera_.rotation;
+    const float log2_alpha_min = std::log2(profile_.alpha_min);
+    const float window_left = window_.left, window_right = window_.right, window_top = window_.top,
+                window_bottom = window_.bottom;
+    // Nothing of a Gaussian that passes lies farther from its centre than this many standard deviations.
+    const float farthest = std::sqrt(2.0f * std::log(1.0f / profile_.alpha_min)) * 1.01f;
+    const float stretch_x = std::sqrt(1.0f + std::max(limits.x_low * limits.x_low, limits.x_high * limits.x_high));
+    const float stretch_y = std::sqrt(1.0f + std::max(limits.y_low * limits.y_low, limits.y_high * limits.y_high));
+    const float blur = farthest * std::sqrt(profile_.eps2d) + 1.0f;
+
+    ThreadPool::instance().run(threads_, blocks, [&](int64_t block, int) {
+        const int64_t begin = block * kProjectBlock;
+        const int size = static_cast<int>(std::min<int64_t>(kProjectBlock, count - begin));
+        float x[kProjectBlock], y[kProjectBlock], z[kProjectBlock];
+        uint8_t possible[kProjectBlock];
+        for (int i = 0; i < size; i++) {
+            const float* m = gaussians.means + 3 * (begin + i);
+            x[i] = w[0] * m[0] + w[1] * m[1] + w[2] * m[2] + camera_.translation[0];
+            y[i] = w[3] * m[0] + w[4] * m[1] + w[5] * m[2] + camera_.translation[1];
+            z[i] = w[6] * m[0] + w[7] * m[1] + w[8] * m[2] + camera_.translation[2];
+        }
+        // A cheap test first: a sphere around the Gaussian against the window. Not-a-number passes it.
+        for (int i = 0; i < size; i++) {
+            const float* s = gaussians.scales + 3 * (begin + i);
+            const float inverse = 1.0f / z[i], radius = farthest * std::max(s[0], std::max(s[1], s[2])) * inverse;
+            const float u = camera_.fx * x[i] * inverse + camera_.cx, v = camera_.fy * y[i] * inverse + camera_.cy;
+            const float ru = camera_.fx * radius * stretch_x + blur, rv = camera_.fy * radius * stretch_y + blur;
+            possible[i] = !((z[i] <= profile_.near) | (z[i] >= profile_.far) |
+                            (gaussians.opacities[begin + i] < profile_.alpha_min) | (u + ru < window_left) |
+                            (u - ru > window_right) | (v + rv < window_top) | (v - rv > window_bottom));
+        }
+        int64_t kept = 0, bad = 0;
+        for (int i = 0; i < size; i++) {
+            const int64_t source = begin + i;
+            const float* quat = gaussians.quats + 4 * source;
+            const float* scales = gaussians.scales + 3 * source;
+            const float opacity = gaussians.opacities[source];
+            const float norm2 = quat[0] * quat[0] + quat[1] * quat[1] + quat[2] * quat[2] + quat[3] * quat[3];
+            const bool finite = std::isfinite(x[i] + y[i] + z[i]) && std::isfinite(scales[0] + scales[1] + scales[2]) &&
+                                std::isfinite(opacity) && std::isfinite(norm2) && norm2 > 0.0f;
+            // The sums above overflow only for numbers that are of no use; then the parts decide.
+            if (!finite && !(all_finite(gaussians.means + 3 * source, 3) && all_finite(scales, 3) &&
+                             std::isfinite(opacity) && all_finite(quat, 4) &&
+                             (quat[0] != 0 || quat[1] != 0 || quat[2] != 0 || quat[3] != 0))) {
+                bad++;
+                continue;
+            }
+            if (!possible[i] || !finite) continue;
+            const float inverse_norm = 1.0f / std::sqrt(norm2);
+            const float unit[4] = {quat[0] * inverse_norm, quat[1] * inverse_norm, quat[2] * inverse_norm,
+                                   quat[3] * inverse_norm};
+            const Projection<float> p =
+                project_gaussian(x[i], y[i], z[i], unit, scales, camera_, limits, profile_.eps2d);
+            if (!(p.determinant > 0.0) || !std::isfinite(p.determinant)) continue;
+            float shown = opacity;
+            if (profile_.antialiased)
+                shown *= static_cast<float>(std::sqrt(std::max(0.0, p.sharp_determinant) / p.determinant));
+            if (!(shown >= profile_.alpha_min)) continue;
+            const float centre_x = camera_.fx * x[i] / z[i] + camera_.cx;
+            const float centre_y = camera_.fy * y[i] / z[i] + camera_.cy;
+            const Reach reach =
+                reach_of(profile_, camera_, centre_x, centre_y, p.cov_xx, p.cov_yy, p.determinant, shown);
+            if (!reach.drawn) continue;
+            const float log2_opacity = std::log2(shown);
+            const float level = (log2_opacity - log2_alpha_min) * kRoundingLevel + 1e-6f;
+            const float twice = 2.0f * level / kLog2E;
+            const float half_width = std::sqrt(twice * static_cast<float>(p.cov_xx));
+            const float half_height = std::sqrt(twice * static_cast<float>(p.cov_yy));
+            // A Gaussian whose tiles touch the window counts as seen, even where alpha reaches no pixel: its radius
+            // is what densification asks for.
+            const TileRect& tiles = reach.tiles;
+            if (tiles.left * kTile >= window_.right || tiles.right * kTile <= window_.left ||
+                tiles.top * kTile >= window_.bottom || tiles.bottom * kTile <= window_.top)
+                continue;
+            if (profile_.extent == Extent::ellipse &&
+                (centre_x + half_width + kRoundingPixels < window_left + 0.5f ||
+                 centre_x - half_width - kRoundingPixels > window_right - 0.5f ||
+                 centre_y + half_height + kRoundingPixels < window_top + 0.5f ||
+                 centre_y - half_height - kRoundingPixels > window_bottom - 0.5f))
+                continue;
+            const int64_t to = begin + kept++;
+            const double inverse = 1.0 / p.determinant;
+            ellipses[to] = {centre_x,
+                            centre_y,
+                            static_cast<float>(0.5 * kLog2E * p.cov_yy * inverse),
+                            static_cast<float>(-kLog2E * p.cov_xy * inverse),
+                            static_cast<float>(0.5 * kLog2E * p.cov_xx * inverse),
+                            log2_opacity,
+                            static_cast<float>(static_cast<double>(kLog2E) * kLog2E * inverse),
+                            half_height};
+            tile_rects[to] = reach.tiles;
+            depths[to] = z[i];
+            half_widths[to] = half_width;
+            sources[to] = static_cast<int32_t>(source);
+            radii[2 * to] = reach.radius_x;
+            radii[2 * to + 1] = reach.radius_y;
+        }
+        block_counts_[2 * block] = kept;
+        block_counts_[2 * block + 1] = bad;
+    });
+
+    // Close the gaps between the blocks.
+    int64_t to = 0;
+    undrawable_ = 0;
+    for (int64_t block = 0; block < blocks; block++) {
+        const int64_t from = block * kProjectBlock, kept = block_counts_[2 * block];
+        if (from != to && kept > 0) {
+            std::memmove(ellipses + to, ellipses + from, kept * sizeof(Ellipse));
+            std::memmove(tile_rects + to, tile_rects + from, kept * sizeof(TileRect));
+            std::memmove(depths + to, depths + from, kept * sizeof(float));
+            std::memmove(half_widths + to, half_widths + from, kept * sizeof(float));
+            std::memmove(sources + to, sources + from, kept * sizeof(int32_t));
+            std::memmove(radii + 2 * to, radii + 2 * from, 2 * kept * sizeof(int32_t));
+        }
+        to += kept;
+        undrawable_ += block_counts_[2 * block + 1];
+    }
+    visible_ = to;
+}
+
+void Frame::sort_by_depth() {
+    const int64_t count = visible_;
+    uint32_t *keys = keys_.resize(count), *order = order_.resize(count);
+    uint32_t *keys_to = keys_swap_.resize(count), *order_to = order_swap_.resize(count);
+    const int chunks = count < 1 << 14 ? 1 : threads_;
+    std::vector<uint32_t> places(static_cast<size_t>(chunks) * kRadixBins);
+    auto& pool = ThreadPool::instance();
+    // The bits of positive floats sort like the numbers.
+    std::memcpy(keys, depths_.data(), count * sizeof(float));
+    for (int64_t i = 0; i < count; i++) order[i] = static_cast<uint32_t>(i);
+    for (int shift = 0; shift < 32; shift += kRadixBits) {
+        std::fill(places.begin(), places.end(), 0);
+        pool.run(chunks, chunks, [&](int64_t chunk, int) {
+            uint32_t* histogram = &places[chunk * kRadixBins];
+            for (int64_t i = count * chunk / chunks; i < count * (chunk + 1) / chunks; i++)
+                histogram[(keys[i] >> shift) & (kRadixBins - 1)]++;
+        });
+        uint32_t before = 0;
+        for (int bin = 0; bin < kRadixBins; bin++)
+            for (int chunk = 0; chunk < chunks; chunk++) {
+                uint32_t& place = places[static_cast<size_t>(chunk) * kRadixBins + bin];
+                before += std::exchange(place, before);
+            }
+        pool.run(chunks, chunks, [&](int64_t chunk, int) {
+            uint32_t* next = &places[chunk * kRadixBins];
+            for (int64_t i = count * chunk / chunks; i < count * (chunk + 1) / chunks; i++) {
+                const uint32_t to = next[(keys[i] >> shift) & (kRadixBins - 1)]++;
+                keys_to[to] = keys[i];
+                order_to[to] = order[i];
+            }
+        });
+        std::swap(keys, keys_to);
+        std::swap(order, order_to);
+    }
+    // Three passes leave the result in the second pair of buffers.
+    static_assert((32 + kRadixBits - 1) / kRadixBits == 3, "the result lies in order_swap_");
+}
+
+void Frame::bin() {
+    const int64_t count = visible_;
+    const uint32_t* order = order_swap_.data();
+    const int chunks = count < 1 << 13 ? 1 : threads_;
+    while (static_cast<int>(bin_chunks_.size()) < chunks) bin_chunks_.push_back(std::make_unique<BinChunk>());
+    int64_t* slot_begin = slot_begin_.resize(count + 1);
+    auto& pool = ThreadPool::instance();
+
+    pool.run(chunks, chunks, [&](int64_t index, int) {
+        BinChunk& chunk = *bin_chunks_[index];
+        chunk.spans.clear();
+        chunk.next_in_tile.assign(tiles(), 0);
+        const int64_t end = count * (index + 1) / chunks;
+        for (int64_t i = count * index / chunks; i < end; i++) {
+            if (i + 16 < end) {
+                __builtin_prefetch(&ellipses_[order[i + 16]]);
+                __builtin_prefetch(&half_widths_[order[i + 16]]);
+                __builtin_prefetch(&tile_rects_[order[i + 16]]);
+            }
+            const uint32_t gaussian = order[i];
+            const Ellipse& e = ellipses_[gaussian];
+            const float half_width = half_widths_[gaussian];
+            // First and last pixel whose centre the bounds contain, and the tiles they lie in.
+            const auto first_tile = [](float from, int least) {
+                return ceil_to_int(clamp(from - 0.5f - kRoundingPixels, least, kMostPixels)) / kTile;
+            };
+            const auto last_tile = [](float to, int most) {
+                const float bounded = std::min(to - 0.5f + kRoundingPixels, static_cast<float>(most));
+                return bounded < 0.0f ? -1 : floor_to_int(bounded) / kTile;
+            };
+            const TileRect& rect = tile_rects_[gaussian];
+            const int left = std::max<int>(rect.left, first_tile(e.x - half_width, window_.left));
+            const int right = std::min<int>(rect.right - 1, last_tile(e.x + half_width, window_.right - 1));
+            const int top = std::max<int>(rect.top, first_tile(e.y - e.half_height, window_.top));
+            const int bottom = std::min<int>(rect.bottom - 1, last_tile(e.y + e.half_height, window_.bottom - 1));
+            int64_t listed = 0;
+            const bool slender = left < right && top < bottom;
+            const float level = (e.log2_opacity - std::log2(profile_.alpha_min)) * kRoundingLevel;
+            const float at_right = slender ? -e.b / (2.0f * e.c) * half_width : 0.0f;  // dy of the rightmost point
+            for (int tile_y = top; tile_y <= bottom; tile_y++) {
+                int first = left, last = right;
+                if (slender) {
+                    // Where the ellipse's left and right ends lie within this row of tiles.
+                    const float above = tile_y * kTile + 0.5f - e.y - kRoundingPixels;
+                    const float below = tile_y * kTile + kTile - 0.5f - e.y + kRoundingPixels;
+                    const float dy_right = clamp(at_right, above, below), dy_left = clamp(-at_right, above, below);
+                    const float right2 = 4.0f * e.a * level - e.discriminant * dy_right * dy_right;
+                    const float left2 = 4.0f * e.a * level - e.discriminant * dy_left * dy_left;
+                    if (right2 < 0.0f && left2 < 0.0f) continue;
+                    const float inverse2a = 0.5f / e.a;
+                    const float to = (-e.b * dy_right + std::sqrt(std::max(right2, 0.0f))) * inverse2a;
+                    const float from = (-e.b * dy_left - std::sqrt(std::max(left2, 0.0f))) * inverse2a;
+                    first = std::max(first, first_tile(e.x + from, window_.left));
+                    last = std::min(last, last_tile(e.x + to, window_.right - 1));
+                }
+                if (first > last) continue;
+                chunk.spans.push_back({gaussian, static_cast<uint16_t>(tile_y - first_tile_y_),
+                                       static_cast<uint16_t>(first - first_tile_x_),
+                                       static_cast<uint16_t>(last - first_tile_x_)});
+                uint32_t* in_tile = &chunk.next_in_tile[(tile_y - first_tile_y_) * tiles_across_ - first_tile_x_];
+                for (int tile_x = first; tile_x <= last; tile_x++) in_tile[tile_x]++;
+                listed += last - first + 1;
+            }
+            slot_begin[gaussian] = listed;
+        }
+    });
+
+    int64_t total = 0;
+    for (int64_t g = 0; g < count; g++) total += std::exchange(slot_begin[g], total);
+    slot_begin[count] = total;
+    if (total > std::numeric_limits<uint32_t>::max())
+        throw std::length_error("more than 2^32 tiles are touched by Gaussians; render a smaller picture");
+    intersections_ = total;
+    int64_t* tile_begin = tile_begin_.resize(tiles() + 1);
+    total = 0;
+    for (int tile = 0; tile < tiles(); tile++) {
+        tile_begin[tile] = total;
+        for (int chunk = 0; chunk < chunks; chunk++)
+            total += std::exchange(bin_chunks_[chunk]->next_in_tile[tile], static_cast<uint32_t>(total));
+    }
+    tile_begin[tiles()] = total;
+
+    uint32_t *list = list_.resize(total), *positions = positions_.resize(total);
+    pool.run(chunks, chunks, [&](int64_t index, int) {
+        BinChunk& chunk = *bin_chunks_[index];
+        uint32_t current = 0xffffffffu;
+        uint32_t* position = nullptr;
+        for (const Span& span : chunk.spans) {
+            if (span.gaussian != current) {
+                current = span.gaussian;
+                position = positions + slot_begin[current];
+            }
+            uint32_t* next = &chunk.next_in_tile[span.tile_y * tiles_across_];
+            for (int tile_x = span.first_x; tile_x <= span.last_x; tile_x++) {
+                const uint32_t to = next[tile_x]++;
+                list[to] = current;
+                *position++ = to;
+            }
+        }
+    });
+}
+
+TileScene Frame::tile_scene() const {
+    return {ellipses_.data(),
+            list_.data(),
+            tile_begin_.data(),
+            tiles_across_,
+            tiles_down_,
+            first_tile_x_,
+            first_tile_y_,
+            window_,
+            std::log2(profile_.alpha_min),
+            profile_.alpha_max,
+            profile_.transmittance_min};
+}
+
+void Frame::screen(float* means2d, int32_t* radii) const {
+    std::memset(means2d, 0, 2 * gaussians_ * sizeof(float));
+    std::memset(radii, 0, 2 * gaussians_ * sizeof(int32_t));
+    for (int64_t g = 0; g < visible_; g++) {
+        const int64_t source = sources_[g];
+        means2d[2 * source] = ellipses_[g].x;
+        means2d[2 * source + 1] = ellipses_[g].y;
+        radii[2 * source] = radii_[2 * g];
+        radii[2 * source + 1] = radii_[2 * g + 1];
+    }
+}
+
+}  // namespace splatseg
