@@ -162,7 +162,7 @@ def test_means2d_collect_what_a_shift_of_the_picture_would_change():
     picture = ORACLE.render(splats, view)
     (picture.colors * weight).sum().backward()
     step = 1e-6
-    measured = float(loss(step) - loss(-step)) / (2 * step)
+    measured = float((loss(step) - loss(-step)).detach()) / (2 * step)
     assert float(picture.info["means2d"].grad[0, :, 0].sum()) == pytest.approx(measured, rel=1e-5)
 
 
