@@ -127,8 +127,9 @@ class _Gaussians:
             _float(splats.sh),
         )
         # A sum is finite only if all its parts are, and costs a fraction of looking at each.
-        raw = (splats.log_scales, splats.logit_opacities, *activated.geometry, activated.sh)
-        if all(bool(tensor.detach().sum().isfinite()) for tensor in raw):
+        raw = (splats.log_scales, splats.logit_opacities, activated.scales.square(), *activated.geometry, activated.sh)
+        finite = all(bool(tensor.detach().sum().isfinite()) for tensor in raw)
+        if finite and bool(activated.quats.detach().any(dim=-1).all()):
             return activated
         return _Gaussians._without_undrawable(splats)
 

@@ -132,7 +132,8 @@ def drawable_rows(splats: Splats) -> Tensor:  # [N] bool
     good = splats.raw_quats.norm(dim=-1) > 0
     for tensor in splats.tensors().values():
         good &= tensor.isfinite().flatten(1).all(dim=1) if tensor.dim() > 1 else tensor.isfinite()
-    return good & splats.scales.isfinite().all(dim=-1)
+    # Float32 kernels square the sizes.
+    return good & splats.scales.float().square().isfinite().all(dim=-1)
 
 
 def warn_undrawable(count: int, total: int) -> None:

@@ -259,6 +259,8 @@ class BoundFrame {
 
 NB_MODULE(_native, module) {
     using splatseg::BoundFrame;
+    // Engines are kept until the process ends, and their frames with them: that is no leak.
+    nanobind::set_leak_warnings(false);
     module.def(
         "available_isas",
         [] {

@@ -3,6 +3,10 @@
 
 #include "frame.h"
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -35,12 +39,6 @@ int ceil_to_int(float x) {
 }
 float clamp(float x, float low, float high) { return std::min(std::max(x, low), high); }
 
-bool all_finite(const float* x, int count) {
-    for (int i = 0; i < count; i++)
-        if (!std::isfinite(x[i])) return false;
-    return true;
-}
-
 // By the profile's extent rule: the tiles that a Gaussian may reach, and its radii in pixels.
 struct Reach {
     bool drawn;
@@ -52,7 +50,7 @@ Reach reach_of(const Profile& profile, const Camera& camera, float x, float y, d
                float opacity) {
     const double middle = 0.5 * (xx + yy);
     const double spread = middle * middle - determinant;
-    const double multiple = std::sqrt(2.0 * std::log(opacity / profile.alpha_min));
+    const auto multiple = [&] { return std::sqrt(2.0 * std::log(opacity / profile.alpha_min)); };
     const int tiles_x = (camera.width + kTile - 1) / kTile, tiles_y = (camera.height + kTile - 1) / kTile;
     float rx, ry;
     switch (profile.extent) {
@@ -64,13 +62,13 @@ Reach reach_of(const Profile& profile, const Camera& camera, float x, float y, d
             break;
         }
         case Extent::opacity_aware: {
-            const double reached = std::min(3.33, multiple);
+            const double reached = std::min(3.33, multiple());
             rx = static_cast<float>(std::ceil(reached * std::sqrt(xx)));
             ry = static_cast<float>(std::ceil(reached * std::sqrt(yy)));
             break;
         }
         default:
-            rx = ry = static_cast<float>(std::ceil(multiple * std::sqrt(middle + std::sqrt(std::max(0.0, spread)))));
+            rx = ry = static_cast<float>(std::ceil(multiple() * std::sqrt(middle + std::sqrt(std::max(0.0, spread)))));
     }
     Reach reach{true, {0, 0, static_cast<uint16_t>(tiles_x), static_cast<uint16_t>(tiles_y)}, 0, 0};
     const float most = static_cast<float>(std::numeric_limits<int32_t>::max() / 2);
@@ -101,6 +99,19 @@ Reach reach_of(const Profile& profile, const Camera& camera, float x, float y, d
 }
 
 }  // namespace
+
+void* allocate(size_t bytes) {
+    constexpr size_t kLine = 64, kLargePage = size_t{2} << 20;
+    const bool is_long = bytes >= 2 * kLargePage;
+    const size_t alignment = is_long ? kLargePage : kLine;
+    const size_t rounded = (bytes + alignment - 1) / alignment * alignment;
+    void* memory = std::aligned_alloc(alignment, std::max(rounded, alignment));
+    if (memory == nullptr) throw std::bad_alloc();
+#if defined(__linux__)
+    if (is_long) madvise(memory, rounded, MADV_HUGEPAGE);  // advice: all goes well without it
+#endif
+    return memory;
+}
 
 // A run of tiles in one row that a Gaussian touches.
 struct Frame::Span {
@@ -150,9 +161,8 @@ void Frame::project(const Gaussians& gaussians) {
     const int64_t count = gaussians.count;
     const int64_t blocks = (count + kProjectBlock - 1) / kProjectBlock;
     Ellipse* ellipses = ellipses_.resize(count);
-    TileRect* tile_rects = tile_rects_.resize(count);
+    Bounds* bounds = bounds_.resize(count);
     float* depths = depths_.resize(count);
-    float* half_widths = half_widths_.resize(count);
     int32_t* sources = sources_.resize(count);
     int32_t* radii = radii_.resize(2 * count);
     block_counts_.assign(2 * blocks, 0);
@@ -171,40 +181,39 @@ void Frame::project(const Gaussians& gaussians) {
         const int64_t begin = block * kProjectBlock;
         const int size = static_cast<int>(std::min<int64_t>(kProjectBlock, count - begin));
         float x[kProjectBlock], y[kProjectBlock], z[kProjectBlock];
-        uint8_t possible[kProjectBlock];
+        uint8_t possible[kProjectBlock], finite[kProjectBlock];
         for (int i = 0; i < size; i++) {
             const float* m = gaussians.means + 3 * (begin + i);
             x[i] = w[0] * m[0] + w[1] * m[1] + w[2] * m[2] + camera_.translation[0];
             y[i] = w[3] * m[0] + w[4] * m[1] + w[5] * m[2] + camera_.translation[1];
             z[i] = w[6] * m[0] + w[7] * m[1] + w[8] * m[2] + camera_.translation[2];
         }
-        // A cheap test first: a sphere around the Gaussian against the window. Not-a-number passes it.
+        // A cheap test first: a sphere around the Gaussian against the window.
         for (int i = 0; i < size; i++) {
             const float* s = gaussians.scales + 3 * (begin + i);
             const float inverse = 1.0f / z[i], radius = farthest * std::max(s[0], std::max(s[1], s[2])) * inverse;
             const float u = camera_.fx * x[i] * inverse + camera_.cx, v = camera_.fy * y[i] * inverse + camera_.cy;
             const float ru = camera_.fx * radius * stretch_x + blur, rv = camera_.fy * radius * stretch_y + blur;
-            possible[i] = !((z[i] <= profile_.near) | (z[i] >= profile_.far) |
-                            (gaussians.opacities[begin + i] < profile_.alpha_min) | (u + ru < window_left) |
-                            (u - ru > window_right) | (v + rv < window_top) | (v - rv > window_bottom));
+            possible[i] = (z[i] > profile_.near) & (z[i] < profile_.far) &
+                          (gaussians.opacities[begin + i] >= profile_.alpha_min) & (u + ru >= window_left) &
+                          (u - ru <= window_right) & (v + rv >= window_top) & (v - rv <= window_bottom);
+            const float whole = x[i] + y[i] + z[i] + s[0] + s[1] + s[2] + gaussians.opacities[begin + i];
+            finite[i] = whole - whole == 0.0f;
         }
-        int64_t kept = 0, bad = 0;
+        int candidate_at[kProjectBlock], candidates = 0;
+        int64_t kept = 0, bad = size;
         for (int i = 0; i < size; i++) {
+            bad -= finite[i];
+            candidate_at[candidates] = i;
+            candidates += possible[i] & finite[i];
+        }
+        for (int k = 0; k < candidates; k++) {
+            const int i = candidate_at[k];
             const int64_t source = begin + i;
             const float* quat = gaussians.quats + 4 * source;
             const float* scales = gaussians.scales + 3 * source;
             const float opacity = gaussians.opacities[source];
             const float norm2 = quat[0] * quat[0] + quat[1] * quat[1] + quat[2] * quat[2] + quat[3] * quat[3];
-            const bool finite = std::isfinite(x[i] + y[i] + z[i]) && std::isfinite(scales[0] + scales[1] + scales[2]) &&
-                                std::isfinite(opacity) && std::isfinite(norm2) && norm2 > 0.0f;
-            // The sums above overflow only for numbers that are of no use; then the parts decide.
-            if (!finite && !(all_finite(gaussians.means + 3 * source, 3) && all_finite(scales, 3) &&
-                             std::isfinite(opacity) && all_finite(quat, 4) &&
-                             (quat[0] != 0 || quat[1] != 0 || quat[2] != 0 || quat[3] != 0))) {
-                bad++;
-                continue;
-            }
-            if (!possible[i] || !finite) continue;
             const float inverse_norm = 1.0f / std::sqrt(norm2);
             const float unit[4] = {quat[0] * inverse_norm, quat[1] * inverse_norm, quat[2] * inverse_norm,
                                    quat[3] * inverse_norm};
@@ -247,9 +256,8 @@ void Frame::project(const Gaussians& gaussians) {
                             log2_opacity,
                             static_cast<float>(static_cast<double>(kLog2E) * kLog2E * inverse),
                             half_height};
-            tile_rects[to] = reach.tiles;
+            bounds[to] = {reach.tiles, half_width};
             depths[to] = z[i];
-            half_widths[to] = half_width;
             sources[to] = static_cast<int32_t>(source);
             radii[2 * to] = reach.radius_x;
             radii[2 * to + 1] = reach.radius_y;
@@ -265,9 +273,8 @@ void Frame::project(const Gaussians& gaussians) {
         const int64_t from = block * kProjectBlock, kept = block_counts_[2 * block];
         if (from != to && kept > 0) {
             std::memmove(ellipses + to, ellipses + from, kept * sizeof(Ellipse));
-            std::memmove(tile_rects + to, tile_rects + from, kept * sizeof(TileRect));
+            std::memmove(bounds + to, bounds + from, kept * sizeof(Bounds));
             std::memmove(depths + to, depths + from, kept * sizeof(float));
-            std::memmove(half_widths + to, half_widths + from, kept * sizeof(float));
             std::memmove(sources + to, sources + from, kept * sizeof(int32_t));
             std::memmove(radii + 2 * to, radii + 2 * from, 2 * kept * sizeof(int32_t));
         }
@@ -321,6 +328,7 @@ void Frame::bin() {
     const int chunks = count < 1 << 13 ? 1 : threads_;
     while (static_cast<int>(bin_chunks_.size()) < chunks) bin_chunks_.push_back(std::make_unique<BinChunk>());
     int64_t* slot_begin = slot_begin_.resize(count + 1);
+    const float log2_alpha_min = std::log2(profile_.alpha_min);
     auto& pool = ThreadPool::instance();
 
     pool.run(chunks, chunks, [&](int64_t index, int) {
@@ -331,12 +339,11 @@ void Frame::bin() {
         for (int64_t i = count * index / chunks; i < end; i++) {
             if (i + 16 < end) {
                 __builtin_prefetch(&ellipses_[order[i + 16]]);
-                __builtin_prefetch(&half_widths_[order[i + 16]]);
-                __builtin_prefetch(&tile_rects_[order[i + 16]]);
+                __builtin_prefetch(&bounds_[order[i + 16]]);
             }
             const uint32_t gaussian = order[i];
             const Ellipse& e = ellipses_[gaussian];
-            const float half_width = half_widths_[gaussian];
+            const float half_width = bounds_[gaussian].half_width;
             // First and last pixel whose centre the bounds contain, and the tiles they lie in.
             const auto first_tile = [](float from, int least) {
                 return ceil_to_int(clamp(from - 0.5f - kRoundingPixels, least, kMostPixels)) / kTile;
@@ -345,14 +352,15 @@ void Frame::bin() {
                 const float bounded = std::min(to - 0.5f + kRoundingPixels, static_cast<float>(most));
                 return bounded < 0.0f ? -1 : floor_to_int(bounded) / kTile;
             };
-            const TileRect& rect = tile_rects_[gaussian];
+            const TileRect& rect = bounds_[gaussian].tiles;
             const int left = std::max<int>(rect.left, first_tile(e.x - half_width, window_.left));
             const int right = std::min<int>(rect.right - 1, last_tile(e.x + half_width, window_.right - 1));
             const int top = std::max<int>(rect.top, first_tile(e.y - e.half_height, window_.top));
             const int bottom = std::min<int>(rect.bottom - 1, last_tile(e.y + e.half_height, window_.bottom - 1));
             int64_t listed = 0;
             const bool slender = left < right && top < bottom;
-            const float level = (e.log2_opacity - std::log2(profile_.alpha_min)) * kRoundingLevel;
+            const float level = (e.log2_opacity - log2_alpha_min) * kRoundingLevel;
+            const float inverse2a = 0.5f / e.a;
             const float at_right = slender ? -e.b / (2.0f * e.c) * half_width : 0.0f;  // dy of the rightmost point
             for (int tile_y = top; tile_y <= bottom; tile_y++) {
                 int first = left, last = right;
@@ -364,7 +372,6 @@ void Frame::bin() {
                     const float right2 = 4.0f * e.a * level - e.discriminant * dy_right * dy_right;
                     const float left2 = 4.0f * e.a * level - e.discriminant * dy_left * dy_left;
                     if (right2 < 0.0f && left2 < 0.0f) continue;
-                    const float inverse2a = 0.5f / e.a;
                     const float to = (-e.b * dy_right + std::sqrt(std::max(right2, 0.0f))) * inverse2a;
                     const float from = (-e.b * dy_left - std::sqrt(std::max(left2, 0.0f))) * inverse2a;
                     first = std::max(first, first_tile(e.x + from, window_.left));
@@ -397,21 +404,18 @@ void Frame::bin() {
     }
     tile_begin[tiles()] = total;
 
-    uint32_t *list = list_.resize(total), *positions = positions_.resize(total);
+    Listed* list = list_.resize(total);
     pool.run(chunks, chunks, [&](int64_t index, int) {
         BinChunk& chunk = *bin_chunks_[index];
-        uint32_t current = 0xffffffffu;
-        uint32_t* position = nullptr;
+        uint32_t current = 0xffffffffu, slot = 0;
         for (const Span& span : chunk.spans) {
             if (span.gaussian != current) {
                 current = span.gaussian;
-                position = positions + slot_begin[current];
+                slot = static_cast<uint32_t>(slot_begin[current]);
             }
             uint32_t* next = &chunk.next_in_tile[span.tile_y * tiles_across_];
             for (int tile_x = span.first_x; tile_x <= span.last_x; tile_x++) {
-                const uint32_t to = next[tile_x]++;
-                list[to] = current;
-                *position++ = to;
+                list[next[tile_x]++] = {current, slot++};
             }
         }
     });

@@ -14,6 +14,9 @@
 
 namespace splatseg {
 
+// Memory to be given back with std::free; a long piece on large pages, which random access is grateful for.
+void* allocate(size_t bytes);
+
 // An array that grows and never shrinks, and whose numbers are not initialised.
 template <class T>
 class Buffer {
@@ -27,10 +30,9 @@ class Buffer {
         if (size > capacity_) {
             std::free(data_);
             capacity_ = 0;
-            const size_t rounded = (size + size / 8 + 15) / 16 * 16;
-            data_ = static_cast<T*>(std::aligned_alloc(64, (rounded * sizeof(T) + 63) / 64 * 64));
-            if (data_ == nullptr) throw std::bad_alloc();
-            capacity_ = rounded;
+            const size_t roomy = size + size / 8;
+            data_ = static_cast<T*>(allocate(roomy * sizeof(T)));
+            capacity_ = roomy;
         }
         return data_;
     }
@@ -116,6 +118,8 @@ class Frame {
     TileScene tile_scene() const;
     int tiles() const { return tiles_across_ * tiles_down_; }
     void shade_sh(const float* sh, int stored, int degree);
+    template <int kDegree>
+    void shade_degree(const float* sh, int stored);
     void gather_features(const float* features, int count);
     void render(const float* background, float* colors, float* alpha, float* depth);
     // call(tile, worker) for every tile of the window
@@ -123,10 +127,10 @@ class Frame {
     void for_tiles(const Call& call);
     // out[source row, :channels] = sums of alpha T value; args names the picture, the rest is filled in
     void lift_picture(LiftArgs args, int channels, float* out, int out_stride);
-    // out[source row, :count] = sums over a Gaussian's tiles of per_tile[intersection, :count]
-    void sum_over_tiles(const float* per_tile, int stride, int count, float* out, int out_stride);
-    // From the sums over pixels in moments_ to the parameters of the Gaussians. Gradients of three colours and the depth
-    // come from channel_sums_ if with_channels, else that of the depth from depth_gradients_ if with_depth.
+    // out[source row, :count] = sums over a Gaussian's tiles of per_slot[slot, :count]
+    void sum_over_tiles(const float* per_slot, int count, float* out, int out_stride);
+    // From pixel_sums_ to the parameters of the Gaussians. The gradient of the depth is among them if with_channels,
+    // else in depth_gradients_ if with_depth.
     void chain_rule(const Gaussians&, const float* sh, int stored, int degree, bool with_channels, bool with_depth,
                     const GaussianGradients&);
 
@@ -142,18 +146,17 @@ class Frame {
 
     // per visible Gaussian, in the order of the splats
     Buffer<Ellipse> ellipses_;
-    Buffer<TileRect> tile_rects_;
+    Buffer<Bounds> bounds_;
     Buffer<float> depths_;
     Buffer<int32_t> sources_;     // row in the splats
-    Buffer<float> half_widths_;
     Buffer<int32_t> radii_;       // [visible, 2]
     Buffer<float> channels_;      // [visible, channel_count], depth last
-    Buffer<int64_t> slot_begin_;  // [visible + 1] into positions_
+    Buffer<int64_t> slot_begin_;  // [visible + 1] a Gaussian's slots, its tiles in row order
     // per intersection
-    Buffer<uint32_t> list_;       // tile after tile, front to back
-    Buffer<uint32_t> positions_;  // Gaussian after Gaussian: where in list_ it stands, tiles in row order
-    Buffer<VoteSlot> slots_;
-    Buffer<float> sums_, moments_, channel_sums_;
+    Buffer<Listed> list_;
+    Buffer<VoteSlot> vote_slots_;
+    Buffer<float> lift_slots_;
+    Buffer<PixelSums> pixel_sums_;
     // per pixel of the window, for the backward pass
     Buffer<float> depth_sum_, grad_depth_sum_, grad_alpha_;
     Buffer<float> depth_gradients_;  // [N]

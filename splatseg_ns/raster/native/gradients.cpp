@@ -96,8 +96,8 @@ void Frame::backward(const Gaussians& gaussians, const float* sh, int stored, in
                                 with_depth ? grad_alpha : picture.grad_alpha,
                                 with_depth ? grad_depth_sum : nullptr,
                                 gradients.absgrad != nullptr,
-                                moments_.resize(intersections_ * kMoments),
-                                with_channels ? channel_sums_.resize(intersections_ * 4) : nullptr};
+                                with_channels,
+                                pixel_sums_.resize(intersections_)};
         const TileScene scene = tile_scene();
         tile_scratch_.resize(threads_);
         for (auto& scratch : tile_scratch_) scratch.resize(static_cast<size_t>(channel_count_ + 1) * kTilePixels);
@@ -130,19 +130,26 @@ void Frame::chain_rule(const Gaussians& gaussians, const float* sh, int stored, 
                        bool with_depth, const GaussianGradients& gradients) {
     const SlopeLimits limits(camera_);
     const float* w = camera_.rotation;
+    const auto prefetch_harmonics = [&](int64_t g) {
+        const char* soon = reinterpret_cast<const char*>(sh + static_cast<int64_t>(sources_[g]) * stored * 3);
+        for (int byte = 0; byte < stored * 12; byte += 64) __builtin_prefetch(soon + byte);
+    };
     ThreadPool::instance().run(
         threads_, (visible_ + kGaussiansPerTask - 1) / kGaussiansPerTask, [&](int64_t task, int) {
             const int64_t end = std::min(visible_, (task + 1) * kGaussiansPerTask);
             for (int64_t g = task * kGaussiansPerTask; g < end; g++) {
+                if (sh && g + 4 < end) prefetch_harmonics(g + 4);
                 const int64_t row = sources_[g];
-                double moments[kMoments] = {}, channels[4] = {};
+                double sums[12] = {};
                 for (int64_t i = slot_begin_[g]; i < slot_begin_[g + 1]; i++) {
-                    const int64_t k = positions_[i];
-                    for (int m = 0; m < kMoments; m++) moments[m] += moments_[k * kMoments + m];
-                    if (with_channels)
-                        for (int c = 0; c < (with_depth ? 4 : 3); c++) channels[c] += channel_sums_[k * 4 + c];
+                    const float* part = reinterpret_cast<const float*>(&pixel_sums_[i]);
+                    for (int m = 0; m < 12; m++) sums[m] += part[m];
                 }
-                if (with_depth && !with_channels) channels[3] = depth_gradients_[row];
+                const double *moments = sums, *absolute = sums + 6, *channels = sums + 8;
+                const double by_depth = with_channels ? channels[3] : with_depth ? depth_gradients_[row] : 0.0;
+                bool reached = by_depth != 0.0;
+                for (int m = 0; m < 12; m++) reached |= sums[m] != 0.0;
+                if (!reached) continue;
 
                 const float* mean = gaussians.means + 3 * row;
                 const float* quat = gaussians.quats + 4 * row;
@@ -164,7 +171,7 @@ void Frame::chain_rule(const Gaussians& gaussians, const float* sh, int stored, 
                 const double g0 = moments[0], gx = moments[1], gy = moments[2];
                 const double by_position[2] = {ixx * gx + ixy * gy, ixy * gx + iyy * gy};
                 add_row(gradients.means2d, row, 2, by_position);
-                add_row(gradients.absgrad, row, 2, moments + 6);
+                add_row(gradients.absgrad, row, 2, absolute);
                 const double by_opacity = g0 / gaussians.opacities[row];
                 add_row(gradients.opacities, row, 1, &by_opacity);
 
@@ -210,7 +217,7 @@ void Frame::chain_rule(const Gaussians& gaussians, const float* sh, int stored, 
                     by_size += by_ax[k] * p.ax[k] + by_ay[k] * p.ay[k];
                 }
                 double by_x = by_position[0] * jx, by_y = by_position[1] * jy;
-                double by_z = -(by_position[0] * jx * p.x + by_position[1] * jy * p.y) / p.z - by_size / p.z + channels[3];
+                double by_z = -(by_position[0] * jx * p.x + by_position[1] * jy * p.y) / p.z - by_size / p.z + by_depth;
                 if (p.free_x) {
                     by_x += by_slope_x / p.z;
                     by_z -= by_slope_x * p.slope_x / p.z;

@@ -56,10 +56,21 @@ struct TileRect {
     uint16_t left, top, right, bottom;
 };
 
+struct Bounds {
+    TileRect tiles;
+    float half_width;  // how far left and right of the centre alpha reaches alpha_min
+};
+
+// A Gaussian in the list of a tile, and where the sums of the two go: slots are numbered Gaussian after Gaussian, so
+// that adding up reads memory in order.
+struct Listed {
+    uint32_t gaussian, slot;
+};
+
 // What the tile kernels read: one view, projected and binned.
 struct TileScene {
     const Ellipse* ellipses;        // [visible]
-    const uint32_t* list;           // [intersections] visible Gaussians, tile after tile, front to back
+    const Listed* list;             // [intersections] tile after tile, front to back
     const int64_t* tile_begin;      // [tiles + 1] into list
     int tiles_across, tiles_down;   // those that the window touches
     int first_tile_x, first_tile_y;
@@ -119,10 +130,14 @@ struct LiftArgs {
     float* sums;          // [intersections, channels]
 };
 
-// What the chain rule needs of a tile's pixels for the geometry of a Gaussian, with g = alpha * dL/dalpha and (dx, dy)
-// from its centre to the pixel: the sums of g, g dx, g dy, g dx^2, g dx dy, g dy^2, and, if asked for, those of
-// |g dsigma/dx| and |g dsigma/dy|, where alpha = opacity * exp(-sigma).
-constexpr int kMoments = 8;
+// What the chain rule needs of a tile's pixels for one Gaussian: one cache line. With g = alpha * dL/dalpha and (dx, dy)
+// from the centre to the pixel, `moments` are the sums of g, g dx, g dy, g dx^2, g dx dy, g dy^2.
+struct alignas(64) PixelSums {
+    float moments[6];
+    float absolute[2];  // sums of |g dsigma/dx|, |g dsigma/dy|, where alpha = opacity * exp(-sigma)
+    float channels[4];  // gradients of three colours and the depth
+    float unused[4];
+};
 
 struct BackwardArgs {
     const float* channels;  // [visible, channel_count], as in the forward pass
@@ -133,9 +148,9 @@ struct BackwardArgs {
     const float* grad_colors;
     const float* grad_alpha;
     const float* grad_depth_sum;  // or null
-    bool absolute;                // fill the last two moments
-    float* moments;               // [intersections, kMoments]
-    float* channel_sums;          // [intersections, 4] gradients of three colours and the depth, or null
+    bool absolute;                // fill PixelSums::absolute
+    bool with_channels;           // fill PixelSums::channels; there are three colours then
+    PixelSums* sums;              // [intersections]
 };
 
 // The kernels of one instruction set. Each call works on one tile.

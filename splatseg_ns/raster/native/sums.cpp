@@ -28,16 +28,19 @@ void make_room(VoteSpill& spill, uint32_t more) {
     spill.capacity = capacity;
 }
 
-void Frame::shade_sh(const float* sh, int stored, int degree) {
-    const StopWatch watch(seconds_.shade);
-    channel_count_ = 4;
-    float* channels = channels_.resize(visible_ * 4);
-    const int used = (degree + 1) * (degree + 1);
+template <int kDegree>
+void Frame::shade_degree(const float* sh, int stored) {
     const Ellipse* ellipses = ellipses_.data();
+    float* channels = channels_.data();
+    const int row = stored * 3;
     ThreadPool::instance().run(
         threads_, (visible_ + kGaussiansPerTask - 1) / kGaussiansPerTask, [&](int64_t task, int) {
             const int64_t end = std::min(visible_, (task + 1) * kGaussiansPerTask);
             for (int64_t g = task * kGaussiansPerTask; g < end; g++) {
+                if (g + 6 < end) {
+                    const char* soon = reinterpret_cast<const char*>(sh + static_cast<int64_t>(sources_[g + 6]) * row);
+                    for (size_t byte = 0; byte < row * sizeof(float); byte += 64) __builtin_prefetch(soon + byte);
+                }
                 // The direction from the camera to the Gaussian, turned back into the world.
                 const float depth = depths_[g];
                 const float camera_x = (ellipses[g].x - camera_.cx) / camera_.fx;
@@ -48,15 +51,27 @@ void Frame::shade_sh(const float* sh, int stored, int degree) {
                 const float y = (w[1] * camera_x + w[4] * camera_y + w[7]) * inverse;
                 const float z = (w[2] * camera_x + w[5] * camera_y + w[8]) * inverse;
                 float basis[kMostHarmonics];
-                harmonics(degree, x, y, z, basis);
-                const float* of_gaussian = sh + static_cast<int64_t>(sources_[g]) * stored * 3;
+                harmonics(kDegree, x, y, z, basis);
+                const float* of_gaussian = sh + static_cast<int64_t>(sources_[g]) * row;
                 float color[3] = {0.5f, 0.5f, 0.5f};
-                for (int k = 0; k < used; k++)
+                for (int k = 0; k < (kDegree + 1) * (kDegree + 1); k++)
                     for (int c = 0; c < 3; c++) color[c] += basis[k] * of_gaussian[3 * k + c];
                 for (int c = 0; c < 3; c++) channels[4 * g + c] = std::max(color[c], 0.0f);
                 channels[4 * g + 3] = depth;
             }
         });
+}
+
+void Frame::shade_sh(const float* sh, int stored, int degree) {
+    const StopWatch watch(seconds_.shade);
+    channel_count_ = 4;
+    channels_.resize(visible_ * 4);
+    switch (degree) {
+        case 0: return shade_degree<0>(sh, stored);
+        case 1: return shade_degree<1>(sh, stored);
+        case 2: return shade_degree<2>(sh, stored);
+        default: return shade_degree<3>(sh, stored);
+    }
 }
 
 void Frame::gather_features(const float* features, int count) {
@@ -102,7 +117,7 @@ SparseVotes Frame::votes(const uint16_t* columns, int column_count, const float*
                          float* seen) {
     {
         const StopWatch watch(seconds_.votes);
-        VoteSlot* slots = slots_.resize(intersections_);
+        VoteSlot* slots = vote_slots_.resize(intersections_);
         spills_.resize(threads_);
         column_maps_.resize(threads_);
         for (auto& map : column_maps_) map.resize(1 << 16, -1);
@@ -130,8 +145,6 @@ SparseVotes Frame::votes(const uint16_t* columns, int column_count, const float*
         SparseVotes& part = parts[task];
         const int64_t end = std::min(visible_, (task + 1) * kGaussiansPerTask);
         for (int64_t g = task * kGaussiansPerTask; g < end; g++) {
-            if (g + 8 < end && slot_begin_[g + 8] < intersections_)
-                __builtin_prefetch(&slots_[positions_[slot_begin_[g + 8]]]);
             double total = 0.0;
             const auto add = [&](uint16_t column, float mass) {
                 total += mass;
@@ -140,7 +153,7 @@ SparseVotes Frame::votes(const uint16_t* columns, int column_count, const float*
                 sums[column] += mass;
             };
             for (int64_t i = slot_begin_[g]; i < slot_begin_[g + 1]; i++) {
-                const VoteSlot& slot = slots_[positions_[i]];
+                const VoteSlot& slot = vote_slots_[i];
                 if (slot.kind == VoteSlot::one) {
                     add(slot.column, slot.mass);
                 } else if (slot.kind == VoteSlot::several) {
@@ -185,15 +198,15 @@ void Frame::lift_picture(LiftArgs args, int channels, float* out, int out_stride
         args.values = picture + first;
         {
             const StopWatch watch(seconds_.lift);
-            args.sums = sums_.resize(intersections_ * args.channels);
+            args.sums = lift_slots_.resize(intersections_ * args.channels);
             const auto call = [&](int tile, int) { kernels_.lift(scene, args, tile); };
             for_tiles(call);
         }
-        sum_over_tiles(sums_.data(), args.channels, args.channels, out + first, out_stride);
+        sum_over_tiles(lift_slots_.data(), args.channels, out + first, out_stride);
     }
 }
 
-void Frame::sum_over_tiles(const float* per_tile, int stride, int count, float* out, int out_stride) {
+void Frame::sum_over_tiles(const float* per_slot, int count, float* out, int out_stride) {
     const StopWatch watch(seconds_.reduce);
     ThreadPool::instance().run(
         threads_, (visible_ + kGaussiansPerTask - 1) / kGaussiansPerTask, [&](int64_t task, int) {
@@ -201,7 +214,7 @@ void Frame::sum_over_tiles(const float* per_tile, int stride, int count, float* 
             for (int64_t g = task * kGaussiansPerTask; g < end; g++) {
                 double sums[kLiftChannels] = {};
                 for (int64_t i = slot_begin_[g]; i < slot_begin_[g + 1]; i++) {
-                    const float* part = per_tile + static_cast<int64_t>(positions_[i]) * stride;
+                    const float* part = per_slot + i * count;
                     for (int c = 0; c < count; c++) sums[c] += part[c];
                 }
                 float* row = out + static_cast<int64_t>(sources_[g]) * out_stride;

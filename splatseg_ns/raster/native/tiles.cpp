@@ -60,12 +60,12 @@ struct Transmittance {
 };
 
 // For up to 16 Gaussians of the list: which rows of the tile their ellipse touches, as bits.
-SPLATSEG_INLINE void touched_rows(const TileScene& scene, const Tile& tile, const uint32_t* list, int count,
+SPLATSEG_INLINE void touched_rows(const TileScene& scene, const Tile& tile, const Listed* list, int count,
                                   uint32_t* rows) {
     alignas(64) float x[kLanes], y[kLanes], a[kLanes], b[kLanes], c[kLanes], level[kLanes], discriminant[kLanes],
         half_height[kLanes];
     for (int i = 0; i < kLanes; i++) {
-        const Ellipse& e = scene.ellipses[list[i < count ? i : 0]];
+        const Ellipse& e = scene.ellipses[list[i < count ? i : 0].gaussian];
         x[i] = e.x;
         y[i] = e.y;
         a[i] = e.a;
@@ -111,8 +111,8 @@ struct RowSample {
     Mask drawn;
 };
 
-// Front to back over the Gaussians of a tile. For each that touches a row: start(g), row(sample) per row that it may
-// change, finish(k); for each that does not: skip(k). g counts the visible Gaussians, k the list.
+// Front to back over the Gaussians of a tile. For each that touches a row: start(gaussian), visit_row(sample) per row
+// that it may change, finish(slot); for each that does not: skip(slot).
 template <class Start, class Row, class Finish, class Skip>
 SPLATSEG_INLINE void walk_tile(const TileScene& scene, const Tile& tile, Transmittance& transmittance,
                                const Start& start, const Row& visit_row, const Finish& finish, const Skip& skip) {
@@ -127,17 +127,17 @@ SPLATSEG_INLINE void walk_tile(const TileScene& scene, const Tile& tile, Transmi
         unfinished = transmittance.unfinished(unfinished);
         if (!unfinished) break;
         const int count = tile.end - k < kLanes ? static_cast<int>(tile.end - k) : kLanes;
-        const uint32_t* list = scene.list + k;
-        for (int i = kLanes; i < 2 * kLanes && k + i < tile.end; i++) __builtin_prefetch(&scene.ellipses[list[i]]);
+        const Listed* list = scene.list + k;
+        for (int i = kLanes; i < 2 * kLanes && k + i < tile.end; i++) __builtin_prefetch(&scene.ellipses[list[i].gaussian]);
         touched_rows(scene, tile, list, count, rows_of);
         for (int i = 0; i < count; i++) {
             uint32_t rows = rows_of[i] & unfinished;
             if (!rows) {
-                skip(k + i);
+                skip(list[i].slot);
                 continue;
             }
-            const Ellipse& e = scene.ellipses[list[i]];
-            start(list[i]);
+            const Ellipse& e = scene.ellipses[list[i].gaussian];
+            start(list[i].gaussian);
             RowSample sample;
             sample.dx = pixel_x - set1(e.x);
             const Vec along_x = sample.dx * sample.dx * set1(-e.a);
@@ -162,10 +162,10 @@ SPLATSEG_INLINE void walk_tile(const TileScene& scene, const Tile& tile, Transmi
                                        sample.transmittance));
                 visit_row(sample);
             } while (rows);
-            finish(k + i);
+            finish(list[i].slot);
         }
     }
-    for (; k < tile.end; k++) skip(k);
+    for (; k < tile.end; k++) skip(scene.list[k].slot);
 }
 
 template <int kChannels>
@@ -184,7 +184,7 @@ SPLATSEG_INLINE void forward_channels(const TileScene& scene, const ForwardArgs&
                 store(sum, fma(sample.weight, set1(of_gaussian[c]), load(sum)));
             }
         },
-        [](int64_t) {}, [](int64_t) {});
+        [](uint32_t) {}, [](uint32_t) {});
     const int colors = channels - 1;
     for_pixels(tile, [&](int row, int column) {
         const int in_tile = row * kTile + column;
@@ -296,8 +296,8 @@ class SlotWriter {
         entries_++;
     }
 
-    SPLATSEG_INLINE void file(int64_t k) {
-        VoteSlot& slot = args_.slots[k];
+    SPLATSEG_INLINE void file(uint32_t at) {
+        VoteSlot& slot = args_.slots[at];
         slot.worker = static_cast<uint8_t>(args_.worker);
         if (entries_ == 0) {
             slot.kind = VoteSlot::none;
@@ -339,16 +339,16 @@ SPLATSEG_INLINE void votes_of_tile(const TileScene& scene, const VoteArgs& args,
     };
     const TileLabels labels(tile, args);
     SlotWriter writer(args);
-    const auto skip = [&](int64_t k) { args.slots[k].kind = VoteSlot::none; };
+    const auto skip = [&](uint32_t slot) { args.slots[slot].kind = VoteSlot::none; };
     constexpr int kFew = 8;
     if (labels.count == 1) {
         Vec total = set1(0.0f);
         walk_tile(
             scene, tile, transmittance, [&](uint32_t) { total = set1(0.0f); },
             [&](const RowSample& sample) { total = total + share(sample); },
-            [&](int64_t k) {
+            [&](uint32_t slot) {
                 writer.add(labels.column[0], sum(total));
-                writer.file(k);
+                writer.file(slot);
             },
             skip);
     } else if (labels.count == 2) {
@@ -362,10 +362,10 @@ SPLATSEG_INLINE void votes_of_tile(const TileScene& scene, const VoteArgs& args,
                 first = add_where(first, mask_of(first_lanes[sample.row]), part);
                 second = add_where(second, mask_of(~first_lanes[sample.row] & 0xffffu), part);
             },
-            [&](int64_t k) {
+            [&](uint32_t slot) {
                 writer.add(labels.column[0], sum(first));
                 writer.add(labels.column[1], sum(second));
-                writer.file(k);
+                writer.file(slot);
             },
             skip);
     } else if (labels.count <= kFew) {
@@ -382,9 +382,9 @@ SPLATSEG_INLINE void votes_of_tile(const TileScene& scene, const VoteArgs& args,
                     total = add_where(total, mask_of(labels.run_lanes[run]), part);
                 }
             },
-            [&](int64_t k) {
+            [&](uint32_t slot) {
                 for (int i = 0; i < labels.count; i++) writer.add(labels.column[i], sum(totals[i]));
-                writer.file(k);
+                writer.file(slot);
             },
             skip);
     } else {
@@ -404,13 +404,13 @@ SPLATSEG_INLINE void votes_of_tile(const TileScene& scene, const VoteArgs& args,
                     totals[label] += part[lane];
                 }
             },
-            [&](int64_t k) {
+            [&](uint32_t slot) {
                 for (int i = 0; i < touched_count; i++) {
                     writer.add(labels.column[touched[i]], totals[touched[i]]);
                     totals[touched[i]] = 0.0f;
                 }
                 touched_count = 0;
-                writer.file(k);
+                writer.file(slot);
             },
             skip);
     }
@@ -451,11 +451,11 @@ SPLATSEG_INLINE void lift_channels(const TileScene& scene, const LiftArgs& args,
             for (int c = 0; c < kChannels; c++)
                 sums[c] = fma(sample.weight, load(values + c * kTilePixels + sample.row * kTile), sums[c]);
         },
-        [&](int64_t k) {
-            for (int c = 0; c < args.channels; c++) args.sums[k * args.channels + c] = sum(sums[c]);
+        [&](uint32_t slot) {
+            for (int c = 0; c < args.channels; c++) args.sums[int64_t{slot} * args.channels + c] = sum(sums[c]);
         },
-        [&](int64_t k) {
-            for (int c = 0; c < args.channels; c++) args.sums[k * args.channels + c] = 0.0f;
+        [&](uint32_t slot) {
+            for (int c = 0; c < args.channels; c++) args.sums[int64_t{slot} * args.channels + c] = 0.0f;
         });
 }
 
@@ -501,14 +501,14 @@ SPLATSEG_INLINE void backward_channels(const TileScene& scene, const BackwardArg
     const Ellipse* ellipse = nullptr;
     const Vec one = set1(1.0f), zero = set1(0.0f), alpha_max = set1(scene.alpha_max);
     constexpr float kLn2 = 0.69314718056f;
-    Vec g0, gx, gy, gxx, gxy, gyy, abs_x, abs_y, sums[kChannels > 0 ? kChannels : 1];
+    Vec g0, gx, gy, gxx, gxy, gyy, abs_x, abs_y, of_channels[kChannels > 0 ? kChannels : 1];
     walk_tile(
         scene, tile, transmittance,
         [&](uint32_t g) {
             of_gaussian = args.channels + static_cast<int64_t>(g) * args.channel_count;
             ellipse = scene.ellipses + g;
             g0 = gx = gy = gxx = gxy = gyy = abs_x = abs_y = zero;
-            for (int c = 0; c < kChannels; c++) sums[c] = zero;
+            for (int c = 0; c < kChannels; c++) of_channels[c] = zero;
         },
         [&](const RowSample& sample) {
             const float* gradient = gradients + sample.row * kTile;
@@ -516,7 +516,7 @@ SPLATSEG_INLINE void backward_channels(const TileScene& scene, const BackwardArg
             for (int c = 0; c < channels; c++) {
                 const Vec of_channel = load(gradient + c * kTilePixels);
                 shown = fma(set1(of_gaussian[c]), of_channel, shown);
-                if (kChannels > 0) sums[c] = fma(sample.weight, of_channel, sums[c]);
+                if (kChannels > 0) of_channels[c] = fma(sample.weight, of_channel, of_channels[c]);
             }
             float* row_behind = behind + sample.row * kTile;
             const Vec rest = load(row_behind) - sample.weight * shown;
@@ -538,22 +538,19 @@ SPLATSEG_INLINE void backward_channels(const TileScene& scene, const BackwardArg
                 abs_y = abs_y + abs(g * sigma_y);
             }
         },
-        [&](int64_t k) {
-            float* moments = args.moments + k * kMoments;
-            moments[0] = sum(g0);
-            moments[1] = sum(gx);
-            moments[2] = sum(gy);
-            moments[3] = sum(gxx);
-            moments[4] = sum(gxy);
-            moments[5] = sum(gyy);
-            moments[6] = kAbsolute ? sum(abs_x) : 0.0f;
-            moments[7] = kAbsolute ? sum(abs_y) : 0.0f;
-            for (int c = 0; c < kChannels; c++) args.channel_sums[k * 4 + c] = sum(sums[c]);
+        [&](uint32_t slot) {
+            PixelSums& sums = args.sums[slot];
+            sums.moments[0] = sum(g0);
+            sums.moments[1] = sum(gx);
+            sums.moments[2] = sum(gy);
+            sums.moments[3] = sum(gxx);
+            sums.moments[4] = sum(gxy);
+            sums.moments[5] = sum(gyy);
+            sums.absolute[0] = kAbsolute ? sum(abs_x) : 0.0f;
+            sums.absolute[1] = kAbsolute ? sum(abs_y) : 0.0f;
+            for (int c = 0; c < 4; c++) sums.channels[c] = c < kChannels ? sum(of_channels[c]) : 0.0f;
         },
-        [&](int64_t k) {
-            for (int i = 0; i < kMoments; i++) args.moments[k * kMoments + i] = 0.0f;
-            for (int c = 0; c < kChannels; c++) args.channel_sums[k * 4 + c] = 0.0f;
-        });
+        [&](uint32_t slot) { args.sums[slot] = PixelSums{}; });
 }
 
 template <int kChannels>
@@ -565,9 +562,9 @@ SPLATSEG_INLINE void backward_either(const TileScene& scene, const BackwardArgs&
 }
 
 void backward(const TileScene& scene, const BackwardArgs& args, int tile, float* scratch) {
-    if (args.channel_sums && args.grad_depth_sum)
+    if (args.with_channels && args.grad_depth_sum)
         backward_either<4>(scene, args, tile, scratch);
-    else if (args.channel_sums)
+    else if (args.with_channels)
         backward_either<3>(scene, args, tile, scratch);
     else
         backward_either<0>(scene, args, tile, scratch);
