@@ -11,9 +11,13 @@ from splatseg_ns.raster.interface import Render as Render
 from splatseg_ns.raster.interface import ViewVotes as ViewVotes
 
 
-@lru_cache(maxsize=None)
 def rasterizer_for(device: torch.device | str) -> Rasterizer:
     """The engine of a device, made once."""
+    return _engine(str(torch.device(device)))
+
+
+@lru_cache(maxsize=None)
+def _engine(device: str) -> Rasterizer:
     kind = torch.device(device).type
     if kind == "cpu":
         from splatseg_ns.raster.cpu import CpuRasterizer

@@ -316,8 +316,8 @@ def _chosen_isa(isa: str | None) -> str:
 
 
 def _chosen_threads(threads: int | None) -> int:
-    wanted = os.environ.get("SPLATSEG_THREADS") if threads is None else threads
-    if not wanted:
+    wanted = os.environ.get("SPLATSEG_THREADS", "") if threads is None else threads
+    if wanted == "":
         return min(_usable_cores(), _MAX_THREADS)
     try:
         number = int(wanted)

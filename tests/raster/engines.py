@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-import torch
 
 from splatseg_ns.raster.interface import Rasterizer
 from splatseg_ns.raster.oracle import OracleRasterizer
@@ -19,10 +18,10 @@ def make_engine(name: str) -> Rasterizer:
     if name == "oracle":
         return OracleRasterizer()
     if name == "cuda":
-        if not torch.cuda.is_available():
-            pytest.skip("needs an NVIDIA GPU that torch can use")
-        from splatseg_ns.raster.cuda import CudaRasterizer
+        from splatseg_ns.raster.cuda import CudaRasterizer, cuda_problem
 
+        if problem := cuda_problem():
+            pytest.skip(problem)
         return CudaRasterizer()
     from splatseg_ns.raster.cpu import CpuRasterizer
 
