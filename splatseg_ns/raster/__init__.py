@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 import torch
 
@@ -16,7 +16,7 @@ def rasterizer_for(device: torch.device | str) -> Rasterizer:
     return _engine(str(torch.device(device)))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _engine(device: str) -> Rasterizer:
     kind = torch.device(device).type
     if kind == "cpu":

@@ -32,7 +32,7 @@ class CpuRasterizer(Rasterizer):
     """Renders and votes on the CPU. The same sums, bit for bit, with any number of threads."""
 
     def __init__(self, isa: str | None = None, threads: int | None = None) -> None:
-        """``isa`` and ``threads`` default to SPLATSEG_ISA and SPLATSEG_THREADS, else to the fastest and to all cores."""
+        """Defaults: what SPLATSEG_ISA and SPLATSEG_THREADS say, else the fastest instruction set and all cores."""
         self.device = torch.device("cpu")
         self.isa = _chosen_isa(isa)
         self.threads = _chosen_threads(threads)
@@ -205,7 +205,10 @@ class _Lease:
         )
         K = camera.K
         self.frame.prepare(
-            *(_array(tensor) for tensor in gaussians.geometry),
+            _array(gaussians.means),
+            _array(gaussians.quats),
+            _array(gaussians.scales),
+            _array(gaussians.opacities),
             _array(camera.viewmat),
             np.array([K[0, 0], K[1, 1], K[0, 2], K[1, 2]], dtype=np.float32),
             camera.width,
@@ -286,7 +289,7 @@ class _Picture(torch.autograd.Function):
         to = [torch.zeros_like(tensor) for tensor in (means, quats, scales, opacities)]
         to_channels = torch.zeros_like(channels) if ctx.needs_input_grad[4] else None
         to_means2d = torch.zeros(len(means), 2)
-        to_absgrad = torch.zeros(len(means), 2) if ctx.means2d is not None else None
+        to_absgrad = None if ctx.means2d is None else torch.zeros(len(means), 2)
         is_sh = ctx.sh_degree is not None
         ctx.lease.frame.backward(
             *(_array(tensor) for tensor in (means, quats, scales, opacities)),
@@ -301,7 +304,7 @@ class _Picture(torch.autograd.Function):
             None if to_absgrad is None else to_absgrad.numpy(),
         )
         ctx.lease.note_times()
-        if to_absgrad is not None:
+        if ctx.means2d is not None and to_absgrad is not None:
             ctx.means2d.absgrad = to_absgrad[None]
         to_background = ((1.0 - alpha)[..., None] * grad_colors).sum((0, 1)) if ctx.needs_input_grad[5] else None
         return (*to, to_channels, to_background, to_means2d[None], None, None, None)

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from splatseg_ns.scene import Camera, PixelRect, Splats
-from splatseg_ns.scene.spherical_harmonics import degree_of
 
 MAX_LABELS = 65_535
 """Columns that one call of ``votes`` can have."""

@@ -23,7 +23,7 @@ class PixelRect(NamedTuple):
         return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Camera:
     """Where a picture was taken from; x right, y down, z forward; pixel (i, j) has its centre at (i + 0.5, j + 0.5)."""
 

@@ -51,7 +51,9 @@ class RenderProfile:
         if not 0.0 < self.alpha_min < self.alpha_max < 1.0:
             raise ValueError(f"need 0 < alpha_min < alpha_max < 1 in render profile {self.name!r}")
         if not (0.0 < self.near < self.far and self.transmittance_min > 0.0 and self.eps2d >= 0.0):
-            raise ValueError(f"need 0 < near < far, transmittance_min > 0 and eps2d >= 0 in render profile {self.name!r}")
+            raise ValueError(
+                f"need 0 < near < far, transmittance_min > 0 and eps2d >= 0 in render profile {self.name!r}"
+            )
 
 
 PROFILES: dict[str, RenderProfile] = {

@@ -64,7 +64,7 @@ def rotate_sh(
 ) -> Tensor:  # [N, K, 3]
     """Coefficients of the rotated function: looked at along ``rotation @ d`` it has the old colour along ``d``."""
     degree = degree_of(sh.shape[1])
-    rotation = rotation.double().cpu()
+    rotation = rotation.cpu().double()
     # The basis spans a space that rotations map onto itself, so a fit on enough directions is exact.
     generator = torch.Generator().manual_seed(0)
     directions = torch.nn.functional.normalize(torch.randn(64, 3, generator=generator, dtype=torch.float64), dim=-1)

@@ -12,7 +12,7 @@ from splatseg_ns.scene.profile import DEFAULT_PROFILE, RenderProfile
 from splatseg_ns.scene.spherical_harmonics import degree_of, rotate_sh
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Splats:
     """N Gaussians in the parameters they were trained in, and the profile they were trained with."""
 
@@ -91,7 +91,7 @@ class Splats:
         similarity: Tensor,  # [4, 4], rotation times one positive scale, and a translation
     ) -> Splats:
         """The splats moved into another frame: centres, rotations, sizes and view-dependent colours."""
-        linear, shift = similarity[:3, :3].double().cpu(), similarity[:3, 3].double().cpu()
+        linear, shift = similarity[:3, :3].cpu().double(), similarity[:3, 3].cpu().double()
         determinant = float(torch.linalg.det(linear))
         if determinant <= 0.0:
             raise ValueError(f"a similarity needs a positive determinant, got {determinant:.6g} (a mirrored frame?)")

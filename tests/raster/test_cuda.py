@@ -284,7 +284,7 @@ def test_no_gaussians(engine: CudaRasterizer, kernels: OracleKernels) -> None:
 # --- profiles
 
 
-@pytest.mark.parametrize("version,profile", [("1.4.0", "gsplat-1.4"), ("1.5.3+pt24cu124", "gsplat-1.5")])
+@pytest.mark.parametrize(("version", "profile"), [("1.4.0", "gsplat-1.4"), ("1.5.3+pt24cu124", "gsplat-1.5")])
 def test_the_profile_of_the_installed_gsplat_passes_silently(
     kernels: OracleKernels, monkeypatch: pytest.MonkeyPatch, version: str, profile: str
 ) -> None:
@@ -295,7 +295,7 @@ def test_the_profile_of_the_installed_gsplat_passes_silently(
 
 
 @pytest.mark.parametrize(
-    "profile,message",
+    ("profile", "message"),
     [
         ("gsplat-1.5", r"gsplat 1\.4\.0 renders as profile 'gsplat-1\.4', the splats have profile 'gsplat-1\.5'"),
         ("inria", r"drawn with alpha_max 0\.999 instead of 0\.99, extent three_sigma instead of inria"),
@@ -363,7 +363,7 @@ class Machine:
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Machine]:
-    yield Machine(monkeypatch, tmp_path)
+    return Machine(monkeypatch, tmp_path)
 
 
 def no_cuda_build(machine: Machine) -> None:
@@ -400,7 +400,7 @@ def mute_nvcc(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize(
-    "change,message",
+    ("change", "message"),
     [
         (no_cuda_build, "is a build without CUDA"),
         (no_gpu, "torch sees no NVIDIA GPU"),

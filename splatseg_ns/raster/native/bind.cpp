@@ -87,7 +87,7 @@ Gaussians gaussians_of(const Floats<2>& means, const Floats<2>& quats, const Flo
 
 // A frame, and the sizes it was prepared with, against which every array is checked.
 class BoundFrame {
-   public:
+  public:
     BoundFrame(const std::string& isa, int threads) : frame_(kernels_named(isa), threads) {
         require(threads >= 1 && threads <= 255, "threads must be 1 to 255");
     }
@@ -108,8 +108,7 @@ class BoundFrame {
             for (int k = 0; k < 3; k++) camera.rotation[3 * i + k] = m[4 * i + k];
             camera.translation[i] = m[4 * i + 3];
         }
-        for (int i = 0; i < 3; i++)
-            camera.position[i] = -(m[i] * m[3] + m[4 + i] * m[7] + m[8 + i] * m[11]);
+        for (int i = 0; i < 3; i++) camera.position[i] = -(m[i] * m[3] + m[4 + i] * m[7] + m[8 + i] * m[11]);
         camera.fx = intrinsics.data()[0];
         camera.fy = intrinsics.data()[1];
         camera.cx = intrinsics.data()[2];
@@ -175,8 +174,8 @@ class BoundFrame {
     void backward(Floats<2> means, Floats<2> quats, Floats<2> scales, Floats<1> opacities, Maybe<Floats<3>> sh,
                   int degree, Floats<3> colors, Floats<2> alpha, Floats<2> depth, Floats<3> grad_colors,
                   Floats<2> grad_alpha, Maybe<Floats<2>> grad_depth, Results<2> to_means, Results<2> to_quats,
-                  Results<2> to_scales, Results<1> to_opacities, Maybe<Results<3>> to_sh,
-                  Maybe<Results<2>> to_features, Results<2> to_means2d, Maybe<Results<2>> to_absgrad) {
+                  Results<2> to_scales, Results<1> to_opacities, Maybe<Results<3>> to_sh, Maybe<Results<2>> to_features,
+                  Results<2> to_means2d, Maybe<Results<2>> to_absgrad) {
         const Gaussians gaussians = gaussians_of(means, quats, scales, opacities);
         require(gaussians.count == count_ && channels_ > 0, "backward belongs to the picture rendered last");
         if (sh) check_sh(*sh, degree);
@@ -191,11 +190,11 @@ class BoundFrame {
         if (to_features) check_rows(*to_features, channels_);
         if (to_absgrad) check_rows(*to_absgrad, 2);
         const nb::gil_scoped_release release;
-        frame_.backward(gaussians, pointer(sh), sh ? static_cast<int>(sh->shape(1)) : 0, degree,
-                        {colors.data(), alpha.data(), depth.data(), grad_colors.data(), grad_alpha.data(),
-                         pointer(grad_depth)},
-                        {to_means.data(), to_quats.data(), to_scales.data(), to_opacities.data(), pointer(to_sh),
-                         pointer(to_features), to_means2d.data(), pointer(to_absgrad)});
+        frame_.backward(
+            gaussians, pointer(sh), sh ? static_cast<int>(sh->shape(1)) : 0, degree,
+            {colors.data(), alpha.data(), depth.data(), grad_colors.data(), grad_alpha.data(), pointer(grad_depth)},
+            {to_means.data(), to_quats.data(), to_scales.data(), to_opacities.data(), pointer(to_sh),
+             pointer(to_features), to_means2d.data(), pointer(to_absgrad)});
     }
 
     void screen(Results<2> means2d, Array<int32_t, 2> radii) const {
@@ -224,7 +223,7 @@ class BoundFrame {
     int64_t intersections() const { return frame_.intersections(); }
     int64_t undrawable() const { return frame_.undrawable(); }
 
-   private:
+  private:
     template <class Rows>
     void check_rows(const Rows& rows, int count) const {
         require(static_cast<int64_t>(rows.shape(0)) == count_ && static_cast<int>(rows.shape(1)) == count,
@@ -242,9 +241,9 @@ class BoundFrame {
     template <class Colors, class Plane>
     void check_picture(int channels, const Colors& colors, const Plane& alpha, const Plane& depth) const {
         const size_t height = window_.height(), width = window_.width();
-        require(colors.shape(0) == height && colors.shape(1) == width && static_cast<int>(colors.shape(2)) == channels &&
-                    alpha.shape(0) == height && alpha.shape(1) == width && depth.shape(0) == height &&
-                    depth.shape(1) == width,
+        require(colors.shape(0) == height && colors.shape(1) == width &&
+                    static_cast<int>(colors.shape(2)) == channels && alpha.shape(0) == height &&
+                    alpha.shape(1) == width && depth.shape(0) == height && depth.shape(1) == width,
                 "pictures must be as large as the window");
     }
 

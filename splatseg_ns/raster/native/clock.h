@@ -6,13 +6,13 @@
 namespace splatseg {
 
 class StopWatch {
-   public:
+  public:
     explicit StopWatch(double& stage) : stage_(stage), begin_(Clock::now()) {}
     ~StopWatch() { stage_ += std::chrono::duration<double>(Clock::now() - begin_).count(); }
     StopWatch(const StopWatch&) = delete;
     StopWatch& operator=(const StopWatch&) = delete;
 
-   private:
+  private:
     using Clock = std::chrono::steady_clock;
     double& stage_;
     Clock::time_point begin_;

@@ -57,8 +57,8 @@ Reach reach_of(const Profile& profile, const Camera& camera, float x, float y, d
         case Extent::three_sigma:
         case Extent::inria: {
             const double floor_of_spread = profile.extent == Extent::inria ? 0.1 : 0.01;
-            rx = ry = static_cast<float>(
-                std::ceil(3.0 * std::sqrt(middle + std::sqrt(std::max(floor_of_spread, spread)))));
+            rx = ry =
+                static_cast<float>(std::ceil(3.0 * std::sqrt(middle + std::sqrt(std::max(floor_of_spread, spread)))));
             break;
         }
         case Extent::opacity_aware: {
@@ -240,11 +240,10 @@ void Frame::project(const Gaussians& gaussians) {
             if (tiles.left * kTile >= window_.right || tiles.right * kTile <= window_.left ||
                 tiles.top * kTile >= window_.bottom || tiles.bottom * kTile <= window_.top)
                 continue;
-            if (profile_.extent == Extent::ellipse &&
-                (centre_x + half_width + kRoundingPixels < window_left + 0.5f ||
-                 centre_x - half_width - kRoundingPixels > window_right - 0.5f ||
-                 centre_y + half_height + kRoundingPixels < window_top + 0.5f ||
-                 centre_y - half_height - kRoundingPixels > window_bottom - 0.5f))
+            if (profile_.extent == Extent::ellipse && (centre_x + half_width + kRoundingPixels < window_left + 0.5f ||
+                                                       centre_x - half_width - kRoundingPixels > window_right - 0.5f ||
+                                                       centre_y + half_height + kRoundingPixels < window_top + 0.5f ||
+                                                       centre_y - half_height - kRoundingPixels > window_bottom - 0.5f))
                 continue;
             const int64_t to = begin + kept++;
             const double inverse = 1.0 / p.determinant;

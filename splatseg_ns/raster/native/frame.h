@@ -20,14 +20,14 @@ void* allocate(size_t bytes);
 // An array that grows and never shrinks, and whose numbers are not initialised.
 template <class T>
 class Buffer {
-   public:
+  public:
     Buffer() = default;
     Buffer(const Buffer&) = delete;
     Buffer& operator=(const Buffer&) = delete;
     ~Buffer() { std::free(data_); }
 
     T* resize(size_t size) {
-        if (size > capacity_) {
+        if (size > capacity_ || data_ == nullptr) {
             std::free(data_);
             capacity_ = 0;
             const size_t roomy = size + size / 8;
@@ -41,7 +41,7 @@ class Buffer {
     T& operator[](size_t i) { return data_[i]; }
     const T& operator[](size_t i) const { return data_[i]; }
 
-   private:
+  private:
     T* data_ = nullptr;
     size_t capacity_ = 0;
 };
@@ -80,7 +80,7 @@ struct RenderedPicture {
 };
 
 class Frame {
-   public:
+  public:
     Frame(const TileKernels& kernels, int threads);
     ~Frame();
 
@@ -111,7 +111,7 @@ class Frame {
     int64_t undrawable() const { return undrawable_; }
     const StageSeconds& seconds() const { return seconds_; }
 
-   private:
+  private:
     void project(const Gaussians&);
     void sort_by_depth();
     void bin();

@@ -53,8 +53,8 @@ inline void harmonics_gradient(int degree, float x, float y, float z, const floa
                     w15 = -0.5900435899266435f * weight[15];
         gx += 6 * w9 * x * y + w10 * y * z - 2 * w11 * x * y - 6 * w12 * x * z + w13 * (4 * zz - 3 * xx - yy) +
               2 * w14 * x * z + w15 * (3 * xx - 3 * yy);
-        gy += w9 * (3 * xx - 3 * yy) + w10 * x * z + w11 * (4 * zz - xx - 3 * yy) - 6 * w12 * y * z -
-              2 * w13 * x * y - 2 * w14 * y * z - 6 * w15 * x * y;
+        gy += w9 * (3 * xx - 3 * yy) + w10 * x * z + w11 * (4 * zz - xx - 3 * yy) - 6 * w12 * y * z - 2 * w13 * x * y -
+              2 * w14 * y * z - 6 * w15 * x * y;
         gz += w10 * x * y + 8 * w11 * y * z + w12 * (6 * zz - 3 * xx - 3 * yy) + 8 * w13 * x * z + w14 * (xx - yy);
     }
     gradient[0] = gx;

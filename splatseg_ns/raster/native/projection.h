@@ -10,12 +10,12 @@ namespace splatseg {
 // Kept in double: the determinant of a long thin ellipse is a difference of nearly equal numbers.
 template <class Real>
 struct Projection {
-    Real x, y, z;              // centre in the camera
-    Real slope_x, slope_y;     // x/z and y/z, clamped to a little more than the picture
-    bool free_x, free_y;       // whether they were left unclamped
-    Real rotation[9];          // of the Gaussian
-    Real ax[3], ay[3];         // rows of J W: how camera x and y of the picture move with the world
-    Real px[3], py[3];         // those rows times rotation times scales: cov2d = p p^T
+    Real x, y, z;                   // centre in the camera
+    Real slope_x, slope_y;          // x/z and y/z, clamped to a little more than the picture
+    bool free_x, free_y;            // whether they were left unclamped
+    Real rotation[9];               // of the Gaussian
+    Real ax[3], ay[3];              // rows of J W: how camera x and y of the picture move with the world
+    Real px[3], py[3];              // those rows times rotation times scales: cov2d = p p^T
     double cov_xx, cov_xy, cov_yy;  // with eps2d on the diagonal
     double determinant;             // of that
     double sharp_determinant;       // without eps2d
@@ -40,7 +40,8 @@ struct SlopeLimits {
     float x_low, x_high, y_low, y_high;
 
     explicit SlopeLimits(const Camera& camera) {
-        const float margin_x = 0.3f * 0.5f * camera.width / camera.fx, margin_y = 0.3f * 0.5f * camera.height / camera.fy;
+        const float margin_x = 0.3f * 0.5f * camera.width / camera.fx,
+                    margin_y = 0.3f * 0.5f * camera.height / camera.fy;
         x_low = -(camera.cx / camera.fx + margin_x);
         x_high = (camera.width - camera.cx) / camera.fx + margin_x;
         y_low = -(camera.cy / camera.fy + margin_y);

@@ -5,7 +5,7 @@
 
 namespace splatseg {
 
-constexpr int kTile = 16;           // tiles are 16x16 pixels, as in every 3DGS rasterizer
+constexpr int kTile = 16;  // tiles are 16x16 pixels, as in every 3DGS rasterizer
 constexpr int kTilePixels = kTile * kTile;
 constexpr uint16_t kNoColumn = 0xffff;  // a label that has no column of its own
 constexpr float kLog2E = 1.44269504088896340736f;
@@ -20,9 +20,9 @@ struct Profile {
 };
 
 struct Camera {
-    float rotation[9];     // world to camera, row by row
+    float rotation[9];  // world to camera, row by row
     float translation[3];
-    float position[3];     // centre of projection in the world
+    float position[3];  // centre of projection in the world
     float fx, fy, cx, cy;
     int width, height;
 };
@@ -69,10 +69,10 @@ struct Listed {
 
 // What the tile kernels read: one view, projected and binned.
 struct TileScene {
-    const Ellipse* ellipses;        // [visible]
-    const Listed* list;             // [intersections] tile after tile, front to back
-    const int64_t* tile_begin;      // [tiles + 1] into list
-    int tiles_across, tiles_down;   // those that the window touches
+    const Ellipse* ellipses;       // [visible]
+    const Listed* list;            // [intersections] tile after tile, front to back
+    const int64_t* tile_begin;     // [tiles + 1] into list
+    int tiles_across, tiles_down;  // those that the window touches
     int first_tile_x, first_tile_y;
     Window window;
     float log2_alpha_min, alpha_max, transmittance_min;
@@ -100,7 +100,7 @@ struct VoteSpill {
 void make_room(VoteSpill& spill, uint32_t more);
 
 struct ForwardArgs {
-    const float* channels;    // [visible, channel_count] colour or features, and the depth last
+    const float* channels;  // [visible, channel_count] colour or features, and the depth last
     int channel_count;
     const float* background;  // [channel_count - 1] or null
     float* colors;            // [height, width, channel_count - 1] of the window
@@ -127,11 +127,11 @@ struct LiftArgs {
     int channels;         // those to sum, at most kLiftChannels
     const float* weight;  // [H, W] of the whole picture, or null
     int picture_width;
-    float* sums;          // [intersections, channels]
+    float* sums;  // [intersections, channels]
 };
 
-// What the chain rule needs of a tile's pixels for one Gaussian: one cache line. With g = alpha * dL/dalpha and (dx, dy)
-// from the centre to the pixel, `moments` are the sums of g, g dx, g dy, g dx^2, g dx dy, g dy^2.
+// What the chain rule needs of a tile's pixels for one Gaussian: one cache line. With g = alpha * dL/dalpha and (dx,
+// dy) from the centre to the pixel, `moments` are the sums of g, g dx, g dy, g dx^2, g dx dy, g dy^2.
 struct alignas(64) PixelSums {
     float moments[6];
     float absolute[2];  // sums of |g dsigma/dx|, |g dsigma/dy|, where alpha = opacity * exp(-sigma)
@@ -140,11 +140,11 @@ struct alignas(64) PixelSums {
 };
 
 struct BackwardArgs {
-    const float* channels;  // [visible, channel_count], as in the forward pass
-    int channel_count;      // colours or features, and the depth last
-    const float* colors;    // [height, width, channel_count - 1], the results of the forward pass
-    const float* alpha;     // [height, width]
-    const float* depth_sum; // [height, width], before the division by alpha
+    const float* channels;   // [visible, channel_count], as in the forward pass
+    int channel_count;       // colours or features, and the depth last
+    const float* colors;     // [height, width, channel_count - 1], the results of the forward pass
+    const float* alpha;      // [height, width]
+    const float* depth_sum;  // [height, width], before the division by alpha
     const float* grad_colors;
     const float* grad_alpha;
     const float* grad_depth_sum;  // or null

@@ -51,8 +51,7 @@ SPLATSEG_INLINE Mask mask_of(uint32_t bits) {
     const __m256i place = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
     const __m256i low = _mm256_and_si256(_mm256_set1_epi32(static_cast<int>(bits)), place);
     const __m256i high = _mm256_and_si256(_mm256_set1_epi32(static_cast<int>(bits >> 8)), place);
-    return {_mm256_castsi256_ps(_mm256_cmpeq_epi32(low, place)),
-            _mm256_castsi256_ps(_mm256_cmpeq_epi32(high, place))};
+    return {_mm256_castsi256_ps(_mm256_cmpeq_epi32(low, place)), _mm256_castsi256_ps(_mm256_cmpeq_epi32(high, place))};
 }
 SPLATSEG_INLINE Vec select(Mask m, Vec x, Vec y) {
     return {_mm256_blendv_ps(y.a, x.a, m.a), _mm256_blendv_ps(y.b, x.b, m.b)};

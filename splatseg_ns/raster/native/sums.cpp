@@ -67,10 +67,14 @@ void Frame::shade_sh(const float* sh, int stored, int degree) {
     channel_count_ = 4;
     channels_.resize(visible_ * 4);
     switch (degree) {
-        case 0: return shade_degree<0>(sh, stored);
-        case 1: return shade_degree<1>(sh, stored);
-        case 2: return shade_degree<2>(sh, stored);
-        default: return shade_degree<3>(sh, stored);
+        case 0:
+            return shade_degree<0>(sh, stored);
+        case 1:
+            return shade_degree<1>(sh, stored);
+        case 2:
+            return shade_degree<2>(sh, stored);
+        default:
+            return shade_degree<3>(sh, stored);
     }
 }
 
@@ -95,9 +99,7 @@ void Frame::render(const float* background, float* colors, float* alpha, float* 
     const TileScene scene = tile_scene();
     tile_scratch_.resize(threads_);
     for (auto& scratch : tile_scratch_) scratch.resize(static_cast<size_t>(channel_count_ + 1) * kTilePixels);
-    const auto call = [&](int tile, int worker) {
-        kernels_.forward(scene, args, tile, tile_scratch_[worker].data());
-    };
+    const auto call = [&](int tile, int worker) { kernels_.forward(scene, args, tile, tile_scratch_[worker].data()); };
     for_tiles(call);
 }
 
@@ -124,10 +126,9 @@ SparseVotes Frame::votes(const uint16_t* columns, int column_count, const float*
         for (VoteSpill& spill : spills_) spill.size = 0;
         const TileScene scene = tile_scene();
         const auto call = [&](int tile, int worker) {
-            kernels_.votes(scene,
-                           {columns, weight, camera_.width, slots, &spills_[worker], column_maps_[worker].data(),
-                            worker},
-                           tile);
+            kernels_.votes(
+                scene, {columns, weight, camera_.width, slots, &spills_[worker], column_maps_[worker].data(), worker},
+                tile);
         };
         for_tiles(call);
     }
@@ -208,19 +209,19 @@ void Frame::lift_picture(LiftArgs args, int channels, float* out, int out_stride
 
 void Frame::sum_over_tiles(const float* per_slot, int count, float* out, int out_stride) {
     const StopWatch watch(seconds_.reduce);
-    ThreadPool::instance().run(
-        threads_, (visible_ + kGaussiansPerTask - 1) / kGaussiansPerTask, [&](int64_t task, int) {
-            const int64_t end = std::min(visible_, (task + 1) * kGaussiansPerTask);
-            for (int64_t g = task * kGaussiansPerTask; g < end; g++) {
-                double sums[kLiftChannels] = {};
-                for (int64_t i = slot_begin_[g]; i < slot_begin_[g + 1]; i++) {
-                    const float* part = per_slot + i * count;
-                    for (int c = 0; c < count; c++) sums[c] += part[c];
-                }
-                float* row = out + static_cast<int64_t>(sources_[g]) * out_stride;
-                for (int c = 0; c < count; c++) row[c] = static_cast<float>(sums[c]);
-            }
-        });
+    ThreadPool::instance().run(threads_, (visible_ + kGaussiansPerTask - 1) / kGaussiansPerTask,
+                               [&](int64_t task, int) {
+                                   const int64_t end = std::min(visible_, (task + 1) * kGaussiansPerTask);
+                                   for (int64_t g = task * kGaussiansPerTask; g < end; g++) {
+                                       double sums[kLiftChannels] = {};
+                                       for (int64_t i = slot_begin_[g]; i < slot_begin_[g + 1]; i++) {
+                                           const float* part = per_slot + i * count;
+                                           for (int c = 0; c < count; c++) sums[c] += part[c];
+                                       }
+                                       float* row = out + static_cast<int64_t>(sources_[g]) * out_stride;
+                                       for (int c = 0; c < count; c++) row[c] = static_cast<float>(sums[c]);
+                                   }
+                               });
 }
 
 }  // namespace splatseg

@@ -12,7 +12,7 @@
 namespace splatseg {
 
 class ThreadPool {
-   public:
+  public:
     // The pool of this process; a forked child gets a new one, since threads do not survive a fork.
     static ThreadPool& instance();
 
@@ -25,7 +25,7 @@ class ThreadPool {
         });
     }
 
-   private:
+  private:
     using Call = void (*)(const void* context, int64_t task, int worker);
 
     void run_erased(int threads, int64_t tasks, const void* context, Call call);

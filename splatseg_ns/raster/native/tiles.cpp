@@ -1,9 +1,8 @@
 // The loops over pixels, compiled once per instruction set (SPLATSEG_ISA names it). Nothing here allocates or calls
 // templates of the standard library: the linker could otherwise keep a copy that only newer processors run.
 
-#include "simd.h"
-
 #include "scene.h"
+#include "simd.h"
 
 namespace splatseg {
 namespace SPLATSEG_ISA {
@@ -14,9 +13,9 @@ constexpr float kRoundingPixels = 1e-3f;
 constexpr float kRoundingLevel = 1.0f + 1e-4f;
 
 struct Tile {
-    int left, top;  // its first pixel in the picture
+    int left, top;                                       // its first pixel in the picture
     int first_column, last_column, first_row, last_row;  // those inside the window, last exclusive
-    int64_t begin, end;  // its part of the list
+    int64_t begin, end;                                  // its part of the list
 };
 
 SPLATSEG_INLINE int smaller(int a, int b) { return a < b ? a : b; }
@@ -104,7 +103,7 @@ struct RowSample {
     int row;
     Vec dx;
     float dy;
-    Vec unclamped;      // alpha before the clamp to alpha_max
+    Vec unclamped;  // alpha before the clamp to alpha_max
     Vec alpha;
     Vec transmittance;  // in front of the Gaussian
     Vec weight;         // alpha * transmittance, 0 where it is not drawn
@@ -128,7 +127,8 @@ SPLATSEG_INLINE void walk_tile(const TileScene& scene, const Tile& tile, Transmi
         if (!unfinished) break;
         const int count = tile.end - k < kLanes ? static_cast<int>(tile.end - k) : kLanes;
         const Listed* list = scene.list + k;
-        for (int i = kLanes; i < 2 * kLanes && k + i < tile.end; i++) __builtin_prefetch(&scene.ellipses[list[i].gaussian]);
+        for (int i = kLanes; i < 2 * kLanes && k + i < tile.end; i++)
+            __builtin_prefetch(&scene.ellipses[list[i].gaussian]);
         touched_rows(scene, tile, list, count, rows_of);
         for (int i = 0; i < count; i++) {
             uint32_t rows = rows_of[i] & unfinished;
@@ -277,7 +277,7 @@ struct TileLabels {
 
 // Collects what one Gaussian gets in one tile, and files it in the slot of their intersection.
 class SlotWriter {
-   public:
+  public:
     SPLATSEG_INLINE explicit SlotWriter(const VoteArgs& args) : args_(args) {}
 
     SPLATSEG_INLINE void add(uint16_t column, float mass) {
@@ -313,7 +313,7 @@ class SlotWriter {
         entries_ = 0;
     }
 
-   private:
+  private:
     SPLATSEG_INLINE void put(uint16_t column, float mass) {
         VoteSpill& spill = *args_.spill;
         spill.column[spill.size] = column;
@@ -477,8 +477,8 @@ SPLATSEG_INLINE void backward_channels(const TileScene& scene, const BackwardArg
     const int colors = args.channel_count - 1;
     const int channels = kChannels > 0 ? kChannels : colors + (args.grad_depth_sum ? 1 : 0);
     Transmittance transmittance(tile);
-    float* behind = scratch;                    // what is still to come, as it enters the loss
-    float* gradients = scratch + kTilePixels;   // [channels][256]
+    float* behind = scratch;                   // what is still to come, as it enters the loss
+    float* gradients = scratch + kTilePixels;  // [channels][256]
     for (int i = 0; i < (1 + channels) * kTilePixels; i++) scratch[i] = 0.0f;
     for_pixels(tile, [&](int row, int column) {
         const int i = row * kTile + column;
