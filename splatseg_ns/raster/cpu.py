@@ -37,7 +37,7 @@ class CpuRasterizer(Rasterizer):
         self.isa = _chosen_isa(isa)
         self.threads = _chosen_threads(threads)
         self.stage_seconds: dict[str, float] = {}
-        """How long each stage of the last call took."""
+        """How long each stage that the last call went through took."""
         self._activated = _ActivatedSplats()
         self._idle_frames: list[_native.Frame] = []
         self._lock = threading.Lock()
@@ -239,7 +239,8 @@ class _Lease:
 
     def note_times(self) -> None:
         now = self.frame.seconds
-        self.engine.stage_seconds = {stage: now[stage] - self._before[stage] for stage in now}
+        spent = {stage: now[stage] - self._before[stage] for stage in now}
+        self.engine.stage_seconds = {stage: seconds for stage, seconds in spent.items() if seconds > 0.0}
 
     def give_back(self) -> None:
         self.note_times()
