@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -44,8 +45,8 @@ class Channels:
 class Labels:
     """A label map translated to columns of the result."""
 
-    columns: Tensor  # [H, W] int32, -1 where the label has no column
-    ids: Tensor  # [L] int64
+    columns: Tensor  # [H, W] int32 on the CPU, -1 where the label has no column
+    ids: Tensor  # [L] int64 on the CPU
 
 
 def as_crop(crop: PixelRect | None, camera: Camera) -> PixelRect:
@@ -83,11 +84,12 @@ def as_labels(label_map: Tensor, ids: Sequence[int] | Tensor | None, camera: Cam
     _check_picture_shape("label_map", label_map, camera)
     if label_map.is_floating_point() or label_map.is_complex():
         raise TypeError(f"label_map must hold integers, got {label_map.dtype}")
-    labels = label_map.to(torch.int64) if label_map.dtype != torch.bool else label_map.long()
-    lowest, highest = (int(bound) for bound in labels.aminmax())
+    # On the CPU and in numpy: torch's threads would go on spinning and hold up those of the engine.
+    labels = label_map.detach().cpu().numpy()
+    lowest, highest = int(labels.min()), int(labels.max())
     if lowest < 0:
         raise ValueError(f"label_map holds {lowest}; labels are 0 or more, use pixel_mask for pixels to be ignored")
-    chosen = _present(labels, highest) if ids is None else torch.as_tensor(ids).to(labels.device)
+    chosen = torch.from_numpy(_present(labels, highest)) if ids is None else torch.as_tensor(ids).cpu()
     if chosen.dim() != 1 or chosen.is_floating_point() or chosen.dtype == torch.bool:
         raise TypeError(f"ids must be a list of integers, got {chosen.dtype} of shape {list(chosen.shape)}")
     chosen = chosen.to(torch.int64)
@@ -95,10 +97,11 @@ def as_labels(label_map: Tensor, ids: Sequence[int] | Tensor | None, camera: Cam
         raise ValueError(f"at most {MAX_LABELS} labels in one call, got {len(chosen)}")
     if len(chosen) and int(chosen.min()) < 0:
         raise ValueError(f"ids are 0 or more, got {int(chosen.min())}")
-    ordered, order = chosen.sort()
-    if bool((ordered.diff() == 0).any()):
+    order = np.argsort(chosen.numpy(), kind="stable")
+    ordered = chosen.numpy()[order]
+    if (np.diff(ordered) == 0).any():
         raise ValueError("ids must not repeat")
-    return Labels(_columns(labels, ordered, order, highest), chosen)
+    return Labels(torch.from_numpy(_columns(labels, ordered, order, highest)), chosen)
 
 
 def as_pixel_inputs(mask: Tensor | None, weight: Tensor | None, camera: Camera) -> PixelInputs:
@@ -150,19 +153,27 @@ def _check_picture_shape(name: str, tensor: Tensor, camera: Camera) -> None:
         raise ValueError(f"{name} must have shape [{camera.height}, {camera.width}], got {list(tensor.shape)}")
 
 
-def _present(labels: Tensor, highest: int) -> Tensor:
+def _present(
+    labels: np.ndarray,  # [H, W]
+    highest: int,
+) -> np.ndarray:  # [L] int64
     if highest < _LOOKUP_LIMIT:
-        return torch.bincount(labels.flatten(), minlength=1).nonzero().flatten()
-    return labels.unique()
+        return np.flatnonzero(np.bincount(labels.ravel()))
+    return np.unique(labels).astype(np.int64)
 
 
-def _columns(labels: Tensor, ordered: Tensor, order: Tensor, highest: int) -> Tensor:  # [H, W] int32
+def _columns(
+    labels: np.ndarray,  # [H, W]
+    ordered: np.ndarray,  # [L] ascending ids
+    order: np.ndarray,  # [L] the column of each
+    highest: int,
+) -> np.ndarray:  # [H, W] int32
     if len(ordered) == 0:
-        return torch.full(labels.shape, -1, dtype=torch.int32, device=labels.device)
+        return np.full(labels.shape, -1, dtype=np.int32)
     if highest < _LOOKUP_LIMIT:
-        table = torch.full((highest + 1,), -1, dtype=torch.int32, device=labels.device)
+        table = np.full(highest + 1, -1, dtype=np.int32)
         inside = ordered <= highest
-        table[ordered[inside]] = order[inside].int()
-        return table[labels]
-    place = torch.searchsorted(ordered, labels).clamp_max(len(ordered) - 1)
-    return torch.where(ordered[place] == labels, order[place], -1).int()
+        table[ordered[inside]] = order[inside]
+        return table[labels.astype(np.intp, copy=False)]
+    place = np.minimum(np.searchsorted(ordered, labels), len(ordered) - 1)
+    return np.where(ordered[place] == labels, order[place], -1).astype(np.int32)

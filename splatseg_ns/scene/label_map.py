@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +61,7 @@ def _by_last_part(names: list[str]) -> dict[str, list[str]]:
 def _read_npy(path: Path) -> np.ndarray:  # [H, W]
     try:
         ids = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: no readable NPY array ({error}); save it again with numpy.save") from error
     if not isinstance(ids, np.ndarray) or ids.ndim != 2 or ids.dtype.kind not in "biu":
         found = f"{ids.dtype} {list(ids.shape)}" if isinstance(ids, np.ndarray) else "an archive"

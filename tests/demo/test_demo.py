@@ -15,4 +15,5 @@ def test_the_demo_labels_its_scene(tmp_path: Path, capsys: pytest.CaptureFixture
     rows = [line.rsplit(maxsplit=2) for line in capsys.readouterr().out.splitlines() if "ball" in line]
     assert [row[0] for row in rows] == ["red ball", "green ball", "blue ball"]
     assert all(float(row[2]) > 0.97 for row in rows)
-    assert Image.open(tmp_path / "demo.png").size == (640, 240)
+    with Image.open(tmp_path / "demo.png") as sheet:
+        assert sheet.size == (640, 240)

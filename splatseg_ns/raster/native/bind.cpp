@@ -19,14 +19,14 @@ namespace splatseg {
 
 #if defined(SPLATSEG_X86)
 namespace avx512 {
-extern const TileKernels kKernels;
+extern const Kernels kKernels;
 }
 namespace avx2 {
-extern const TileKernels kKernels;
+extern const Kernels kKernels;
 }
 #endif
 namespace portable {
-extern const TileKernels kKernels;
+extern const Kernels kKernels;
 }
 
 namespace {
@@ -50,8 +50,8 @@ void require(bool holds, const char* what) {
 }
 
 // The kernels that this processor can run, fastest first.
-std::vector<const TileKernels*> available_kernels() {
-    std::vector<const TileKernels*> kernels;
+std::vector<const Kernels*> available_kernels() {
+    std::vector<const Kernels*> kernels;
 #if defined(SPLATSEG_X86)
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
@@ -63,8 +63,8 @@ std::vector<const TileKernels*> available_kernels() {
     return kernels;
 }
 
-const TileKernels& kernels_named(const std::string& name) {
-    for (const TileKernels* kernels : available_kernels())
+const Kernels& kernels_named(const std::string& name) {
+    for (const Kernels* kernels : available_kernels())
         if (name == kernels->name) return *kernels;
     throw std::invalid_argument("this processor has no instruction set " + name);
 }

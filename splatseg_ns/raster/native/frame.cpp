@@ -46,29 +46,28 @@ struct Reach {
     int32_t radius_x, radius_y;
 };
 
-Reach reach_of(const Profile& profile, const Camera& camera, float x, float y, double xx, double yy, double determinant,
+Reach reach_of(const Profile& profile, const Camera& camera, float x, float y, float xx, float yy, float determinant,
                float opacity) {
-    const double middle = 0.5 * (xx + yy);
-    const double spread = middle * middle - determinant;
-    const auto multiple = [&] { return std::sqrt(2.0 * std::log(opacity / profile.alpha_min)); };
+    const float middle = 0.5f * (xx + yy);
+    const float spread = middle * middle - determinant;
+    const auto multiple = [&] { return std::sqrt(2.0f * std::log(opacity / profile.alpha_min)); };
     const int tiles_x = (camera.width + kTile - 1) / kTile, tiles_y = (camera.height + kTile - 1) / kTile;
     float rx, ry;
     switch (profile.extent) {
         case Extent::three_sigma:
         case Extent::inria: {
-            const double floor_of_spread = profile.extent == Extent::inria ? 0.1 : 0.01;
-            rx = ry =
-                static_cast<float>(std::ceil(3.0 * std::sqrt(middle + std::sqrt(std::max(floor_of_spread, spread)))));
+            const float floor_of_spread = profile.extent == Extent::inria ? 0.1f : 0.01f;
+            rx = ry = std::ceil(3.0f * std::sqrt(middle + std::sqrt(std::max(floor_of_spread, spread))));
             break;
         }
         case Extent::opacity_aware: {
-            const double reached = std::min(3.33, multiple());
-            rx = static_cast<float>(std::ceil(reached * std::sqrt(xx)));
-            ry = static_cast<float>(std::ceil(reached * std::sqrt(yy)));
+            const float reached = std::min(3.33f, multiple());
+            rx = std::ceil(reached * std::sqrt(xx));
+            ry = std::ceil(reached * std::sqrt(yy));
             break;
         }
         default:
-            rx = ry = static_cast<float>(std::ceil(multiple() * std::sqrt(middle + std::sqrt(std::max(0.0, spread)))));
+            rx = ry = std::ceil(multiple() * std::sqrt(middle + std::sqrt(std::max(0.0f, spread))));
     }
     Reach reach{true, {0, 0, static_cast<uint16_t>(tiles_x), static_cast<uint16_t>(tiles_y)}, 0, 0};
     const float most = static_cast<float>(std::numeric_limits<int32_t>::max() / 2);
@@ -125,7 +124,7 @@ struct Frame::BinChunk {
     std::vector<uint32_t> next_in_tile;
 };
 
-Frame::Frame(const TileKernels& kernels, int threads) : kernels_(kernels), threads_(threads) {}
+Frame::Frame(const Kernels& kernels, int threads) : kernels_(kernels), threads_(threads) {}
 
 Frame::~Frame() {
     for (VoteSpill& spill : spills_) {
@@ -167,39 +166,29 @@ void Frame::project(const Gaussians& gaussians) {
     int32_t* radii = radii_.resize(2 * count);
     block_counts_.assign(2 * blocks, 0);
     const SlopeLimits limits(camera_);
-    const float* w = camera_.rotation;
     const float log2_alpha_min = std::log2(profile_.alpha_min);
     const float window_left = window_.left, window_right = window_.right, window_top = window_.top,
                 window_bottom = window_.bottom;
-    // Nothing of a Gaussian that passes lies farther from its centre than this many standard deviations.
+    // Nothing of a Gaussian lies farther from its centre than this many standard deviations.
     const float farthest = std::sqrt(2.0f * std::log(1.0f / profile_.alpha_min)) * 1.01f;
     const float stretch_x = std::sqrt(1.0f + std::max(limits.x_low * limits.x_low, limits.x_high * limits.x_high));
     const float stretch_y = std::sqrt(1.0f + std::max(limits.y_low * limits.y_low, limits.y_high * limits.y_high));
-    const float blur = farthest * std::sqrt(profile_.eps2d) + 1.0f;
+    const Culling culling{camera_,
+                          window_,
+                          profile_.near,
+                          profile_.far,
+                          profile_.alpha_min,
+                          camera_.fx * farthest * stretch_x,
+                          camera_.fy * farthest * stretch_y,
+                          farthest * std::sqrt(profile_.eps2d) + 1.0f};
 
     ThreadPool::instance().run(threads_, blocks, [&](int64_t block, int) {
         const int64_t begin = block * kProjectBlock;
         const int size = static_cast<int>(std::min<int64_t>(kProjectBlock, count - begin));
         float x[kProjectBlock], y[kProjectBlock], z[kProjectBlock];
         uint8_t possible[kProjectBlock], finite[kProjectBlock];
-        for (int i = 0; i < size; i++) {
-            const float* m = gaussians.means + 3 * (begin + i);
-            x[i] = w[0] * m[0] + w[1] * m[1] + w[2] * m[2] + camera_.translation[0];
-            y[i] = w[3] * m[0] + w[4] * m[1] + w[5] * m[2] + camera_.translation[1];
-            z[i] = w[6] * m[0] + w[7] * m[1] + w[8] * m[2] + camera_.translation[2];
-        }
-        // A cheap test first: a sphere around the Gaussian against the window.
-        for (int i = 0; i < size; i++) {
-            const float* s = gaussians.scales + 3 * (begin + i);
-            const float inverse = 1.0f / z[i], radius = farthest * std::max(s[0], std::max(s[1], s[2])) * inverse;
-            const float u = camera_.fx * x[i] * inverse + camera_.cx, v = camera_.fy * y[i] * inverse + camera_.cy;
-            const float ru = camera_.fx * radius * stretch_x + blur, rv = camera_.fy * radius * stretch_y + blur;
-            possible[i] = (z[i] > profile_.near) & (z[i] < profile_.far) &
-                          (gaussians.opacities[begin + i] >= profile_.alpha_min) & (u + ru >= window_left) &
-                          (u - ru <= window_right) & (v + rv >= window_top) & (v - rv <= window_bottom);
-            const float whole = x[i] + y[i] + z[i] + s[0] + s[1] + s[2] + gaussians.opacities[begin + i];
-            finite[i] = whole - whole == 0.0f;
-        }
+        kernels_.cull({gaussians.means + 3 * begin, gaussians.scales + 3 * begin, gaussians.opacities + begin, size},
+                      culling, x, y, z, possible, finite);
         int candidate_at[kProjectBlock], candidates = 0;
         int64_t kept = 0, bad = size;
         for (int i = 0; i < size; i++) {
@@ -224,10 +213,9 @@ void Frame::project(const Gaussians& gaussians) {
             if (profile_.antialiased)
                 shown *= static_cast<float>(std::sqrt(std::max(0.0, p.sharp_determinant) / p.determinant));
             if (!(shown >= profile_.alpha_min)) continue;
-            const float centre_x = camera_.fx * x[i] / z[i] + camera_.cx;
-            const float centre_y = camera_.fy * y[i] / z[i] + camera_.cy;
-            const Reach reach =
-                reach_of(profile_, camera_, centre_x, centre_y, p.cov_xx, p.cov_yy, p.determinant, shown);
+            const float centre_x = p.screen_x, centre_y = p.screen_y;
+            const Reach reach = reach_of(profile_, camera_, centre_x, centre_y, static_cast<float>(p.cov_xx),
+                                         static_cast<float>(p.cov_yy), static_cast<float>(p.determinant), shown);
             if (!reach.drawn) continue;
             const float log2_opacity = std::log2(shown);
             const float level = (log2_opacity - log2_alpha_min) * kRoundingLevel + 1e-6f;
@@ -339,6 +327,7 @@ void Frame::bin() {
             if (i + 16 < end) {
                 __builtin_prefetch(&ellipses_[order[i + 16]]);
                 __builtin_prefetch(&bounds_[order[i + 16]]);
+                __builtin_prefetch(&slot_begin[order[i + 16]], 1);
             }
             const uint32_t gaussian = order[i];
             const Ellipse& e = ellipses_[gaussian];

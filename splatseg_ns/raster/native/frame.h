@@ -81,7 +81,7 @@ struct RenderedPicture {
 
 class Frame {
   public:
-    Frame(const TileKernels& kernels, int threads);
+    Frame(const Kernels& kernels, int threads);
     ~Frame();
 
     // Projects the Gaussians, leaves out what cannot be seen in the window, sorts by depth, and lists them per tile.
@@ -134,7 +134,7 @@ class Frame {
     void chain_rule(const Gaussians&, const float* sh, int stored, int degree, bool with_channels, bool with_depth,
                     const GaussianGradients&);
 
-    const TileKernels& kernels_;
+    const Kernels& kernels_;
     const int threads_;
     StageSeconds seconds_;
     Camera camera_{};

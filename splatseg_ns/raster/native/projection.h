@@ -11,6 +11,7 @@ namespace splatseg {
 template <class Real>
 struct Projection {
     Real x, y, z;                   // centre in the camera
+    Real screen_x, screen_y;        // where the centre is seen, in pixels
     Real slope_x, slope_y;          // x/z and y/z, clamped to a little more than the picture
     bool free_x, free_y;            // whether they were left unclamped
     Real rotation[9];               // of the Gaussian
@@ -57,12 +58,15 @@ inline Projection<Real> project_gaussian(Real x, Real y, Real z, const Real* uni
     p.y = y;
     p.z = z;
     rotation_of(unit_quat, p.rotation);
-    const Real slope_x = x / z, slope_y = y / z;
+    const Real inverse_z = Real(1) / z;
+    const Real slope_x = x * inverse_z, slope_y = y * inverse_z;
+    p.screen_x = camera.fx * slope_x + camera.cx;
+    p.screen_y = camera.fy * slope_y + camera.cy;
     p.slope_x = slope_x < limits.x_low ? limits.x_low : slope_x > limits.x_high ? limits.x_high : slope_x;
     p.slope_y = slope_y < limits.y_low ? limits.y_low : slope_y > limits.y_high ? limits.y_high : slope_y;
     p.free_x = p.slope_x == slope_x;
     p.free_y = p.slope_y == slope_y;
-    const Real jx = camera.fx / z, jy = camera.fy / z;
+    const Real jx = camera.fx * inverse_z, jy = camera.fy * inverse_z;
     const float* w = camera.rotation;
     for (int i = 0; i < 3; i++) {
         p.ax[i] = jx * (w[i] - p.slope_x * w[6 + i]);

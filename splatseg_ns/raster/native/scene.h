@@ -153,9 +153,27 @@ struct BackwardArgs {
     PixelSums* sums;              // [intersections]
 };
 
-// The kernels of one instruction set. Each call works on one tile.
-struct TileKernels {
+// A stretch of the Gaussians, and what decides which of them can possibly be seen in the window.
+struct GaussianBlock {
+    const float *means, *scales, *opacities;
+    int size;
+};
+struct Culling {
+    Camera camera;
+    Window window;
+    float near, far, alpha_min;
+    float reach_x, reach_y;  // pixels per size over depth that a Gaussian may reach from its centre
+    float margin;            // pixels that it may reach besides
+};
+
+// The kernels of one instruction set.
+struct Kernels {
     const char* name;
+    // Positions in the camera; whether a sphere around each Gaussian touches the window; whether its numbers are
+    // finite.
+    void (*cull)(const GaussianBlock&, const Culling&, float* x, float* y, float* z, uint8_t* possible,
+                 uint8_t* finite);
+    // Each call of the others works on one tile.
     void (*forward)(const TileScene&, const ForwardArgs&, int tile, float* scratch);
     void (*votes)(const TileScene&, const VoteArgs&, int tile);
     void (*lift)(const TileScene&, const LiftArgs&, int tile);

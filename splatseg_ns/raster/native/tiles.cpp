@@ -570,12 +570,39 @@ void backward(const TileScene& scene, const BackwardArgs& args, int tile, float*
         backward_either<0>(scene, args, tile, scratch);
 }
 
+// Written so that the compiler makes vectors of it.
+void cull(const GaussianBlock& block, const Culling& culling, float* __restrict x, float* __restrict y,
+          float* __restrict z, uint8_t* __restrict possible, uint8_t* __restrict finite) {
+    const float *w = culling.camera.rotation, *t = culling.camera.translation;
+    const float fx = culling.camera.fx, fy = culling.camera.fy, cx = culling.camera.cx, cy = culling.camera.cy;
+    const float left = culling.window.left - culling.margin, right = culling.window.right + culling.margin;
+    const float top = culling.window.top - culling.margin, bottom = culling.window.bottom + culling.margin;
+    const float r0 = w[0], r1 = w[1], r2 = w[2], r3 = w[3], r4 = w[4], r5 = w[5], r6 = w[6], r7 = w[7], r8 = w[8];
+    for (int i = 0; i < block.size; i++) {
+        const float mx = block.means[3 * i], my = block.means[3 * i + 1], mz = block.means[3 * i + 2];
+        x[i] = r0 * mx + r1 * my + r2 * mz + t[0];
+        y[i] = r3 * mx + r4 * my + r5 * mz + t[1];
+        z[i] = r6 * mx + r7 * my + r8 * mz + t[2];
+    }
+    for (int i = 0; i < block.size; i++) {
+        const float s0 = block.scales[3 * i], s1 = block.scales[3 * i + 1], s2 = block.scales[3 * i + 2];
+        const float opacity = block.opacities[i], inverse = 1.0f / z[i];
+        const float longest = s0 > s1 ? (s0 > s2 ? s0 : s2) : (s1 > s2 ? s1 : s2);
+        const float u = fx * x[i] * inverse + cx, v = fy * y[i] * inverse + cy;
+        const float reach_u = culling.reach_x * longest * inverse, reach_v = culling.reach_y * longest * inverse;
+        possible[i] = (z[i] > culling.near) & (z[i] < culling.far) & (opacity >= culling.alpha_min) &
+                      (u + reach_u >= left) & (u - reach_u <= right) & (v + reach_v >= top) & (v - reach_v <= bottom);
+        const float whole = x[i] + y[i] + z[i] + s0 + s1 + s2 + opacity;
+        finite[i] = whole - whole == 0.0f;
+    }
+}
+
 }  // namespace
 
-extern const TileKernels kKernels;
+extern const Kernels kKernels;
 #define SPLATSEG_TEXT_OF(name) #name
 #define SPLATSEG_TEXT(name) SPLATSEG_TEXT_OF(name)
-const TileKernels kKernels = {SPLATSEG_TEXT(SPLATSEG_ISA), forward, votes, lift, backward};
+const Kernels kKernels = {SPLATSEG_TEXT(SPLATSEG_ISA), cull, forward, votes, lift, backward};
 
 }  // namespace SPLATSEG_ISA
 }  // namespace splatseg
