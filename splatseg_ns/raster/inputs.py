@@ -89,7 +89,7 @@ def as_labels(label_map: Tensor, ids: Sequence[int] | Tensor | None, camera: Cam
     lowest, highest = int(labels.min()), int(labels.max())
     if lowest < 0:
         raise ValueError(f"label_map holds {lowest}; labels are 0 or more, use pixel_mask for pixels to be ignored")
-    chosen = torch.from_numpy(_present(labels, highest)) if ids is None else torch.as_tensor(ids).cpu()
+    chosen = torch.from_numpy(_present(labels, highest)) if ids is None else _given(ids)
     if chosen.dim() != 1 or chosen.is_floating_point() or chosen.dtype == torch.bool:
         raise TypeError(f"ids must be a list of integers, got {chosen.dtype} of shape {list(chosen.shape)}")
     chosen = chosen.to(torch.int64)
@@ -151,6 +151,10 @@ def warn_undrawable(count: int, total: int) -> None:
 def _check_picture_shape(name: str, tensor: Tensor, camera: Camera) -> None:
     if tuple(tensor.shape) != (camera.height, camera.width):
         raise ValueError(f"{name} must have shape [{camera.height}, {camera.width}], got {list(tensor.shape)}")
+
+
+def _given(ids: Sequence[int] | Tensor) -> Tensor:  # [L]
+    return torch.as_tensor(ids).cpu() if len(ids) else torch.empty(0, dtype=torch.int64)
 
 
 def _present(

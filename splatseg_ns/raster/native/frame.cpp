@@ -112,6 +112,12 @@ void* allocate(size_t bytes) {
     return memory;
 }
 
+// A Gaussian that can possibly be seen in the window: where it is in the camera, and its row in the splats.
+struct Frame::Candidate {
+    float x, y, z;
+    int32_t source;
+};
+
 // A run of tiles in one row that a Gaussian touches.
 struct Frame::Span {
     uint32_t gaussian;
@@ -138,6 +144,7 @@ void Frame::prepare(const Gaussians& gaussians, const Camera& camera, const Prof
     if (camera.width > kMostPixels || camera.height > kMostPixels) throw std::length_error("picture too large");
     camera_ = camera;
     profile_ = profile;
+    log2_alpha_min_ = std::log2(profile.alpha_min);
     window_ = window;
     gaussians_ = gaussians.count;
     first_tile_x_ = window.left / kTile;
@@ -159,16 +166,9 @@ void Frame::prepare(const Gaussians& gaussians, const Camera& camera, const Prof
 void Frame::project(const Gaussians& gaussians) {
     const int64_t count = gaussians.count;
     const int64_t blocks = (count + kProjectBlock - 1) / kProjectBlock;
-    Ellipse* ellipses = ellipses_.resize(count);
-    Bounds* bounds = bounds_.resize(count);
-    float* depths = depths_.resize(count);
-    int32_t* sources = sources_.resize(count);
-    int32_t* radii = radii_.resize(2 * count);
+    Candidate* candidates = candidates_.resize(count);
     block_counts_.assign(2 * blocks, 0);
     const SlopeLimits limits(camera_);
-    const float log2_alpha_min = std::log2(profile_.alpha_min);
-    const float window_left = window_.left, window_right = window_.right, window_top = window_.top,
-                window_bottom = window_.bottom;
     // Nothing of a Gaussian lies farther from its centre than this many standard deviations.
     const float farthest = std::sqrt(2.0f * std::log(1.0f / profile_.alpha_min)) * 1.01f;
     const float stretch_x = std::sqrt(1.0f + std::max(limits.x_low * limits.x_low, limits.x_high * limits.x_high));
@@ -182,93 +182,90 @@ void Frame::project(const Gaussians& gaussians) {
                           camera_.fy * farthest * stretch_y,
                           farthest * std::sqrt(profile_.eps2d) + 1.0f};
 
-    ThreadPool::instance().run(threads_, blocks, [&](int64_t block, int) {
+    auto& pool = ThreadPool::instance();
+    pool.run(threads_, blocks, [&](int64_t block, int) {
         const int64_t begin = block * kProjectBlock;
         const int size = static_cast<int>(std::min<int64_t>(kProjectBlock, count - begin));
         float x[kProjectBlock], y[kProjectBlock], z[kProjectBlock];
         uint8_t possible[kProjectBlock], finite[kProjectBlock];
         kernels_.cull({gaussians.means + 3 * begin, gaussians.scales + 3 * begin, gaussians.opacities + begin, size},
                       culling, x, y, z, possible, finite);
-        int candidate_at[kProjectBlock], candidates = 0;
         int64_t kept = 0, bad = size;
         for (int i = 0; i < size; i++) {
+            candidates[begin + kept] = {x[i], y[i], z[i], static_cast<int32_t>(begin + i)};
+            kept += possible[i] & finite[i];
             bad -= finite[i];
-            candidate_at[candidates] = i;
-            candidates += possible[i] & finite[i];
-        }
-        for (int k = 0; k < candidates; k++) {
-            const int i = candidate_at[k];
-            const int64_t source = begin + i;
-            const float* quat = gaussians.quats + 4 * source;
-            const float* scales = gaussians.scales + 3 * source;
-            const float opacity = gaussians.opacities[source];
-            const float norm2 = quat[0] * quat[0] + quat[1] * quat[1] + quat[2] * quat[2] + quat[3] * quat[3];
-            const float inverse_norm = 1.0f / std::sqrt(norm2);
-            const float unit[4] = {quat[0] * inverse_norm, quat[1] * inverse_norm, quat[2] * inverse_norm,
-                                   quat[3] * inverse_norm};
-            const Projection<float> p =
-                project_gaussian(x[i], y[i], z[i], unit, scales, camera_, limits, profile_.eps2d);
-            if (!(p.determinant > 0.0) || !std::isfinite(p.determinant)) continue;
-            float shown = opacity;
-            if (profile_.antialiased)
-                shown *= static_cast<float>(std::sqrt(std::max(0.0, p.sharp_determinant) / p.determinant));
-            if (!(shown >= profile_.alpha_min)) continue;
-            const float centre_x = p.screen_x, centre_y = p.screen_y;
-            const Reach reach = reach_of(profile_, camera_, centre_x, centre_y, static_cast<float>(p.cov_xx),
-                                         static_cast<float>(p.cov_yy), static_cast<float>(p.determinant), shown);
-            if (!reach.drawn) continue;
-            const float log2_opacity = std::log2(shown);
-            const float level = (log2_opacity - log2_alpha_min) * kRoundingLevel + 1e-6f;
-            const float twice = 2.0f * level / kLog2E;
-            const float half_width = std::sqrt(twice * static_cast<float>(p.cov_xx));
-            const float half_height = std::sqrt(twice * static_cast<float>(p.cov_yy));
-            // A Gaussian whose tiles touch the window counts as seen, even where alpha reaches no pixel: its radius
-            // is what densification asks for.
-            const TileRect& tiles = reach.tiles;
-            if (tiles.left * kTile >= window_.right || tiles.right * kTile <= window_.left ||
-                tiles.top * kTile >= window_.bottom || tiles.bottom * kTile <= window_.top)
-                continue;
-            if (profile_.extent == Extent::ellipse && (centre_x + half_width + kRoundingPixels < window_left + 0.5f ||
-                                                       centre_x - half_width - kRoundingPixels > window_right - 0.5f ||
-                                                       centre_y + half_height + kRoundingPixels < window_top + 0.5f ||
-                                                       centre_y - half_height - kRoundingPixels > window_bottom - 0.5f))
-                continue;
-            const int64_t to = begin + kept++;
-            const double inverse = 1.0 / p.determinant;
-            ellipses[to] = {centre_x,
-                            centre_y,
-                            static_cast<float>(0.5 * kLog2E * p.cov_yy * inverse),
-                            static_cast<float>(-kLog2E * p.cov_xy * inverse),
-                            static_cast<float>(0.5 * kLog2E * p.cov_xx * inverse),
-                            log2_opacity,
-                            static_cast<float>(static_cast<double>(kLog2E) * kLog2E * inverse),
-                            half_height};
-            bounds[to] = {reach.tiles, half_width};
-            depths[to] = z[i];
-            sources[to] = static_cast<int32_t>(source);
-            radii[2 * to] = reach.radius_x;
-            radii[2 * to + 1] = reach.radius_y;
         }
         block_counts_[2 * block] = kept;
         block_counts_[2 * block + 1] = bad;
     });
-
-    // Close the gaps between the blocks.
-    int64_t to = 0;
-    undrawable_ = 0;
+    visible_ = undrawable_ = 0;
     for (int64_t block = 0; block < blocks; block++) {
-        const int64_t from = block * kProjectBlock, kept = block_counts_[2 * block];
-        if (from != to && kept > 0) {
-            std::memmove(ellipses + to, ellipses + from, kept * sizeof(Ellipse));
-            std::memmove(bounds + to, bounds + from, kept * sizeof(Bounds));
-            std::memmove(depths + to, depths + from, kept * sizeof(float));
-            std::memmove(sources + to, sources + from, kept * sizeof(int32_t));
-            std::memmove(radii + 2 * to, radii + 2 * from, 2 * kept * sizeof(int32_t));
-        }
-        to += kept;
+        visible_ += std::exchange(block_counts_[2 * block], visible_);
         undrawable_ += block_counts_[2 * block + 1];
     }
-    visible_ = to;
+
+    ellipses_.resize(visible_);
+    bounds_.resize(visible_);
+    depths_.resize(visible_);
+    sources_.resize(visible_);
+    radii_.resize(2 * visible_);
+    pool.run(threads_, blocks, [&](int64_t block, int) {
+        const int64_t end = block + 1 < blocks ? block_counts_[2 * (block + 1)] : visible_;
+        const Candidate* candidate = candidates + block * kProjectBlock;
+        for (int64_t to = block_counts_[2 * block]; to < end; to++) place(gaussians, limits, *candidate++, to);
+    });
+}
+
+// A candidate that turns out not to be drawn keeps its row, but reaches no tile.
+void Frame::place(const Gaussians& gaussians, const SlopeLimits& limits, const Candidate& candidate, int64_t to) {
+    depths_[to] = candidate.z;
+    sources_[to] = candidate.source;
+    ellipses_[to] = Ellipse{};
+    bounds_[to] = Bounds{};
+    radii_[2 * to] = radii_[2 * to + 1] = 0;
+    const float* quat = gaussians.quats + 4 * int64_t{candidate.source};
+    const float* scales = gaussians.scales + 3 * int64_t{candidate.source};
+    const float inverse_norm =
+        1.0f / std::sqrt(quat[0] * quat[0] + quat[1] * quat[1] + quat[2] * quat[2] + quat[3] * quat[3]);
+    const float unit[4] = {quat[0] * inverse_norm, quat[1] * inverse_norm, quat[2] * inverse_norm,
+                           quat[3] * inverse_norm};
+    const Projection<float> p =
+        project_gaussian(candidate.x, candidate.y, candidate.z, unit, scales, camera_, limits, profile_.eps2d);
+    if (!(p.determinant > 0.0) || !std::isfinite(p.determinant)) return;
+    float shown = gaussians.opacities[candidate.source];
+    if (profile_.antialiased)
+        shown *= static_cast<float>(std::sqrt(std::max(0.0, p.sharp_determinant) / p.determinant));
+    if (!(shown >= profile_.alpha_min)) return;
+    const float xx = static_cast<float>(p.cov_xx), yy = static_cast<float>(p.cov_yy);
+    const Reach reach =
+        reach_of(profile_, camera_, p.screen_x, p.screen_y, xx, yy, static_cast<float>(p.determinant), shown);
+    // A Gaussian whose tiles touch the window counts as seen, even where alpha reaches no pixel: its radius is what
+    // densification asks for.
+    const TileRect& tiles = reach.tiles;
+    if (!reach.drawn || tiles.left * kTile >= window_.right || tiles.right * kTile <= window_.left ||
+        tiles.top * kTile >= window_.bottom || tiles.bottom * kTile <= window_.top)
+        return;
+    const float log2_opacity = std::log2(shown);
+    const float twice = 2.0f * ((log2_opacity - log2_alpha_min_) * kRoundingLevel + 1e-6f) / kLog2E;
+    const float half_width = std::sqrt(twice * xx), half_height = std::sqrt(twice * yy);
+    if (profile_.extent == Extent::ellipse && (p.screen_x + half_width + kRoundingPixels < window_.left + 0.5f ||
+                                               p.screen_x - half_width - kRoundingPixels > window_.right - 0.5f ||
+                                               p.screen_y + half_height + kRoundingPixels < window_.top + 0.5f ||
+                                               p.screen_y - half_height - kRoundingPixels > window_.bottom - 0.5f))
+        return;
+    const double inverse = 1.0 / p.determinant;
+    ellipses_[to] = {p.screen_x,
+                     p.screen_y,
+                     static_cast<float>(0.5 * kLog2E * p.cov_yy * inverse),
+                     static_cast<float>(-kLog2E * p.cov_xy * inverse),
+                     static_cast<float>(0.5 * kLog2E * p.cov_xx * inverse),
+                     log2_opacity,
+                     static_cast<float>(static_cast<double>(kLog2E) * kLog2E * inverse),
+                     half_height};
+    bounds_[to] = {tiles, half_width};
+    radii_[2 * to] = reach.radius_x;
+    radii_[2 * to + 1] = reach.radius_y;
 }
 
 void Frame::sort_by_depth() {
@@ -315,7 +312,6 @@ void Frame::bin() {
     const int chunks = count < 1 << 13 ? 1 : threads_;
     while (static_cast<int>(bin_chunks_.size()) < chunks) bin_chunks_.push_back(std::make_unique<BinChunk>());
     int64_t* slot_begin = slot_begin_.resize(count + 1);
-    const float log2_alpha_min = std::log2(profile_.alpha_min);
     auto& pool = ThreadPool::instance();
 
     pool.run(chunks, chunks, [&](int64_t index, int) {
@@ -341,13 +337,17 @@ void Frame::bin() {
                 return bounded < 0.0f ? -1 : floor_to_int(bounded) / kTile;
             };
             const TileRect& rect = bounds_[gaussian].tiles;
+            if (rect.left == rect.right) {
+                slot_begin[gaussian] = 0;
+                continue;
+            }
             const int left = std::max<int>(rect.left, first_tile(e.x - half_width, window_.left));
             const int right = std::min<int>(rect.right - 1, last_tile(e.x + half_width, window_.right - 1));
             const int top = std::max<int>(rect.top, first_tile(e.y - e.half_height, window_.top));
             const int bottom = std::min<int>(rect.bottom - 1, last_tile(e.y + e.half_height, window_.bottom - 1));
             int64_t listed = 0;
             const bool slender = left < right && top < bottom;
-            const float level = (e.log2_opacity - log2_alpha_min) * kRoundingLevel;
+            const float level = (e.log2_opacity - log2_alpha_min_) * kRoundingLevel;
             const float inverse2a = 0.5f / e.a;
             const float at_right = slender ? -e.b / (2.0f * e.c) * half_width : 0.0f;  // dy of the rightmost point
             for (int tile_y = top; tile_y <= bottom; tile_y++) {
@@ -418,7 +418,7 @@ TileScene Frame::tile_scene() const {
             first_tile_x_,
             first_tile_y_,
             window_,
-            std::log2(profile_.alpha_min),
+            log2_alpha_min_,
             profile_.alpha_max,
             profile_.transmittance_min};
 }
@@ -427,6 +427,7 @@ void Frame::screen(float* means2d, int32_t* radii) const {
     std::memset(means2d, 0, 2 * gaussians_ * sizeof(float));
     std::memset(radii, 0, 2 * gaussians_ * sizeof(int32_t));
     for (int64_t g = 0; g < visible_; g++) {
+        if (radii_[2 * g] == 0) continue;
         const int64_t source = sources_[g];
         means2d[2 * source] = ellipses_[g].x;
         means2d[2 * source + 1] = ellipses_[g].y;

@@ -14,6 +14,8 @@
 
 namespace splatseg {
 
+struct SlopeLimits;
+
 // Memory to be given back with std::free; a long piece on large pages, which random access is grateful for.
 void* allocate(size_t bytes);
 
@@ -112,7 +114,9 @@ class Frame {
     const StageSeconds& seconds() const { return seconds_; }
 
   private:
+    struct Candidate;
     void project(const Gaussians&);
+    void place(const Gaussians&, const SlopeLimits&, const Candidate&, int64_t to);
     void sort_by_depth();
     void bin();
     TileScene tile_scene() const;
@@ -139,6 +143,7 @@ class Frame {
     StageSeconds seconds_;
     Camera camera_{};
     Profile profile_{};
+    float log2_alpha_min_ = 0;
     Window window_{};
     int64_t gaussians_ = 0, visible_ = 0, intersections_ = 0, undrawable_ = 0;
     int tiles_across_ = 0, tiles_down_ = 0, first_tile_x_ = 0, first_tile_y_ = 0;
@@ -164,6 +169,7 @@ class Frame {
     // scratch
     struct Span;
     struct BinChunk;
+    Buffer<Candidate> candidates_;
     Buffer<uint32_t> keys_, order_, keys_swap_, order_swap_;
     std::vector<int64_t> block_counts_;
     std::vector<std::unique_ptr<BinChunk>> bin_chunks_;

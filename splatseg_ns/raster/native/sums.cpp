@@ -166,7 +166,7 @@ SparseVotes Frame::votes(const uint16_t* columns, int column_count, const float*
             if (total == 0.0) continue;
             seen[sources_[g]] = static_cast<float>(total);
             offsets[sources_[g] + 1] = static_cast<int64_t>(touched.size());
-            std::sort(touched.begin(), touched.end());
+            if (touched.size() > 1) std::sort(touched.begin(), touched.end());
             for (const uint16_t column : touched) {
                 part.columns.push_back(column);
                 part.mass.push_back(static_cast<float>(sums[column]));
