@@ -4,6 +4,7 @@ from numpy import float32, int32, int64, uint16
 from numpy.typing import NDArray
 
 def available_isas() -> list[str]: ...
+def zeros(count: int) -> NDArray[float32]: ...  # [count], in memory that is quick to touch
 
 class Frame:
     def __init__(self, isa: str, threads: int) -> None: ...

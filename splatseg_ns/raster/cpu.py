@@ -287,8 +287,8 @@ class _Picture(torch.autograd.Function):
         means, quats, scales, opacities, channels, colors, alpha, depth = ctx.saved_tensors
         grad_colors = torch.zeros_like(colors) if grad_colors is None else grad_colors
         grad_alpha = torch.zeros_like(alpha) if grad_alpha is None else grad_alpha
-        to = [torch.zeros_like(tensor) for tensor in (means, quats, scales, opacities)]
-        to_channels = torch.zeros_like(channels) if ctx.needs_input_grad[4] else None
+        to = [_zeros_like(tensor) for tensor in (means, quats, scales, opacities)]
+        to_channels = _zeros_like(channels) if ctx.needs_input_grad[4] else None
         to_means2d = torch.zeros(len(means), 2)
         to_absgrad = None if ctx.means2d is None else torch.zeros(len(means), 2)
         is_sh = ctx.sh_degree is not None
@@ -344,6 +344,10 @@ def _float(tensor: Tensor) -> Tensor:
 
 def _array(tensor: Tensor) -> np.ndarray:
     return _float(tensor.detach()).numpy()
+
+
+def _zeros_like(tensor: Tensor) -> Tensor:
+    return torch.from_numpy(_native.zeros(tensor.numel())).view(tensor.shape)
 
 
 def _weights(pixels: PixelInputs) -> np.ndarray | None:

@@ -76,6 +76,14 @@ nb::ndarray<nb::numpy, T, nb::ndim<1>> hand_over(std::vector<T>&& values) {
     return nb::ndarray<nb::numpy, T, nb::ndim<1>>(kept->data(), {kept->size()}, owner);
 }
 
+// Zeros in memory that is quick to touch for the first time, which is what fresh gradients spend their time on.
+nb::ndarray<nb::numpy, float, nb::ndim<1>> zeros(size_t count) {
+    float* values = static_cast<float*>(allocate(count * sizeof(float)));
+    nb::capsule owner(values, [](void* p) noexcept { std::free(p); });
+    std::memset(values, 0, count * sizeof(float));
+    return nb::ndarray<nb::numpy, float, nb::ndim<1>>(values, {count}, owner);
+}
+
 Gaussians gaussians_of(const Floats<2>& means, const Floats<2>& quats, const Floats<2>& scales,
                        const Floats<1>& opacities) {
     const size_t count = means.shape(0);
@@ -268,6 +276,7 @@ NB_MODULE(_native, module) {
             return names;
         },
         "Instruction sets this processor can run, fastest first.");
+    module.def("zeros", &splatseg::zeros, nb::arg("count"), "That many float32 zeros, quick to touch.");
     nb::class_<BoundFrame>(module, "Frame", "One view of the splats: projected, sorted, binned, and its sums.")
         .def(nb::init<const std::string&, int>(), nb::arg("isa"), nb::arg("threads"))
         .def("prepare", &BoundFrame::prepare)
