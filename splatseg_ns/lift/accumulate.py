@@ -1,0 +1,82 @@
+"""Votes of many views."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from splatseg_ns.lift.ballots import Ballot, by_mass, by_weighted_mass
+from splatseg_ns.lift.distributed import ONE_RANK, Ranks
+from splatseg_ns.lift.folds import Folds
+from splatseg_ns.lift.views import LabelledView, LabelledViews, Views
+from splatseg_ns.lift.vote_sum import VoteSum
+from splatseg_ns.lift.votes import Votes, as_ids
+from splatseg_ns.raster import Rasterizer
+from splatseg_ns.scene import Splats
+
+Progress = Callable[[int, int], None]
+"""Called with the views done and the views to do."""
+
+
+def accumulate_votes(
+    rasterizer: Rasterizer,
+    splats: Splats,
+    views: Views,
+    ids: Sequence[int] | Tensor,
+    *,
+    pixel_weight: Callable[[LabelledView], Tensor | None] | None = None,  # gives [H, W] >= 0
+    ballot: Ballot | None = None,
+    ranks: Ranks = ONE_RANK,
+    progress: Progress | None = None,
+) -> Votes:
+    """The votes of all views for some labels; see ``accumulate_folds``."""
+    folds = accumulate_folds(
+        rasterizer,
+        splats,
+        views,
+        ids,
+        folds=1,
+        pixel_weight=pixel_weight,
+        ballot=ballot,
+        ranks=ranks,
+        progress=progress,
+    )
+    return folds.total
+
+
+@torch.no_grad()
+def accumulate_folds(
+    rasterizer: Rasterizer,
+    splats: Splats,
+    views: Views,
+    ids: Sequence[int] | Tensor,
+    *,
+    folds: int,
+    pixel_weight: Callable[[LabelledView], Tensor | None] | None = None,  # gives [H, W] >= 0
+    ballot: Ballot | None = None,
+    ranks: Ranks = ONE_RANK,
+    progress: Progress | None = None,
+) -> Folds:
+    """The votes of all views for some labels, kept apart in ``folds`` parts by the views' positions.
+
+    Each view votes by the mass of its pixels, weighted by ``pixel_weight``, or as ``ballot`` says. Other labels in the
+    maps than ``ids`` count for ``seen`` alone. With several ranks each reads its share of the views, and all get the
+    same result. It does not depend on the order in which views are added, not even in its last bit.
+    """
+    if folds < 1:
+        raise ValueError(f"votes are kept in at least one part, got folds={folds}")
+    if ballot is not None and pixel_weight is not None:
+        raise ValueError("give a ballot or a pixel_weight: a ballot of your own weighs pixels itself")
+    if ballot is None:
+        ballot = by_mass if pixel_weight is None else by_weighted_mass(pixel_weight)
+    views, ids = LabelledViews.of(views), as_ids(ids)
+    sums = [VoteSum(len(splats), ids) for _ in range(folds)]
+    positions = ranks.share(len(views))
+    for done, position in enumerate(positions):
+        for view in views.read([position]):
+            sums[position % folds].add(ballot(rasterizer, splats, view, ids))
+        if progress is not None:
+            progress(done + 1, len(positions))
+    return Folds(tuple(ranks.sum_votes(part.votes()) for part in sums))

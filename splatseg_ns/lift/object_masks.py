@@ -1,0 +1,71 @@
+"""From labels back to pictures: which object is seen at each pixel of a view."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from splatseg_ns.raster import Rasterizer
+from splatseg_ns.scene import Camera, Splats
+
+_CHANNELS = 16
+"""Objects drawn in one pass, so that memory does not grow with their number."""
+
+
+class Shares(Protocol):
+    """How much each Gaussian belongs to labels: ``Labels`` (all or nothing) or ``Votes`` (its share of the mass)."""
+
+    def shares_of(self, ids: Tensor) -> Tensor: ...  # [C] -> [N, C] in [0, 1]
+
+
+@torch.no_grad()
+def render_shares(
+    rasterizer: Rasterizer,
+    splats: Splats,
+    camera: Camera,
+    shares: Shares,
+    ids: Tensor,  # [C]
+) -> Tensor:  # [H, W, C] in [0, 1]
+    """How much of each pixel belongs to each of some labels."""
+    features = shares.shares_of(ids.cpu()).to(splats.device, torch.float32)
+    return rasterizer.render(splats, camera, features=features).colors
+
+
+@torch.no_grad()
+def render_label_map(
+    rasterizer: Rasterizer,
+    splats: Splats,
+    camera: Camera,
+    shares: Shares,
+    ids: Tensor,  # [K] int64, the objects
+) -> Tensor:  # [H, W] int64
+    """The strongest object at each pixel, 0 where the background is stronger; empty space is background.
+
+    Labels give the mask of what was decided, votes the soft mask, which is finer at the borders. For a single object
+    both mean that its share of the pixel is above one half.
+    """
+    shape = (camera.height, camera.width)
+    labels = torch.zeros(shape, dtype=torch.int64, device=splats.device)
+    best = torch.zeros(shape, device=splats.device)
+    objects = torch.zeros(shape, device=splats.device)
+    for part in ids[ids > 0].split(_CHANNELS):
+        weights = render_shares(rasterizer, splats, camera, shares, part)
+        strongest, place = weights.max(dim=-1)
+        labels = torch.where(strongest > best, part.to(labels.device)[place], labels)
+        best = torch.maximum(best, strongest)
+        objects += weights.sum(dim=-1)
+    return torch.where(best > 1.0 - objects, labels, 0)
+
+
+@torch.no_grad()
+def render_object_mask(
+    rasterizer: Rasterizer,
+    splats: Splats,
+    camera: Camera,
+    rows: Tensor,  # [N] bool
+    tau: float = 0.1,
+) -> Tensor:  # [H, W] bool
+    """Where some Gaussians, drawn without the others, have alpha above ``tau``: a mask that nothing occludes."""
+    return rasterizer.render(splats.subset(rows), camera, sh_degree=0).alpha > tau
