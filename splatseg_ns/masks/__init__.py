@@ -1,0 +1,13 @@
+"""Masks in 2D: what folders hold, without any splat."""
+
+from splatseg_ns.masks.folder import LabelFolder as LabelFolder
+from splatseg_ns.masks.folder import LabelFolderConfig as LabelFolderConfig
+from splatseg_ns.masks.label_file import IGNORED as IGNORED
+from splatseg_ns.masks.label_name import Color as Color
+from splatseg_ns.masks.label_name import LabelName as LabelName
+from splatseg_ns.masks.label_name import as_color as as_color
+from splatseg_ns.masks.label_name import default_color as default_color
+from splatseg_ns.masks.overlap import OverlapRule as OverlapRule
+from splatseg_ns.masks.rle import decode_rle as decode_rle
+from splatseg_ns.masks.writer import write_label_folder as write_label_folder
+from splatseg_ns.masks.writer import write_label_map as write_label_map
