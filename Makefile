@@ -5,7 +5,6 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3; do command -v $$p >/de
 # uv installs in a quarter of pip's time. It does not read pip's settings: with a package index of your own, use pip.
 INSTALLER ?= uv
 PYTEST_ARGS ?=
-UV_VERSION := 0.13.8
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(wildcard splatseg_ns/raster/native/*)
@@ -25,7 +24,7 @@ help:
 	@echo "make clean     remove .venv and what was built"
 
 $(BIN)/$(INSTALLER): | $(BIN)/python
-	$(if $(filter uv,$(INSTALLER)),$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION))
+	$(if $(filter uv,$(INSTALLER)),$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv)
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 is needed; name it with make PYTHON=/path/to/python3.11"; exit 1; }
@@ -44,7 +43,7 @@ $(VENV)/.installed: $(SOURCES) | $(BIN)/$(INSTALLER)
 
 $(VENV)/.installed-%: $(SOURCES) | $(BIN)/$(INSTALLER)
 	$(INSTALL) -e ".[$*]"
-	touch $@ $(VENV)/.installed
+	touch $@ $(VENV)/.installed $(if $(filter dev,$*),$(VENV)/.installed-test)
 
 install: $(VENV)/.installed
 
@@ -66,6 +65,12 @@ format: $(VENV)/.installed-dev
 	$(BIN)/clang-format -i $(CLANG_FORMAT_SOURCES)
 
 # The sanitizers' libraries must be there before Python is; torch and Python themselves leak, so leaks are not looked for.
+# -S keeps the editable install out, which would put the usual engine in the place of the sanitized one.
+SANITIZED_PYTHON = LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so) $$(g++ -print-file-name=libstdc++.so)" \
+	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
+	PYTHONPATH=.:$$($(abspath $(BIN)/python) -c "import sysconfig; print(sysconfig.get_path('purelib'))") \
+	$(abspath $(BIN)/python) -S
+
 sanitize: $(VENV)/.installed-dev
 	$(BIN)/cmake -S . -B $(SANITIZED)/build -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) -DSPLATSEG_SANITIZE=ON \
 		-DPython_EXECUTABLE=$(abspath $(BIN)/python) -Dnanobind_DIR=$$($(BIN)/python -m nanobind --cmake_dir)
@@ -73,11 +78,10 @@ sanitize: $(VENV)/.installed-dev
 	rm -rf $(SANITIZED)/tree && mkdir -p $(SANITIZED)/tree
 	cp -r splatseg_ns tests $(SANITIZED)/tree
 	cp $(SANITIZED)/build/_native*.so $(SANITIZED)/tree/splatseg_ns/raster
-	cd $(SANITIZED)/tree && PYTHONPATH=. \
-		LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so) $$(g++ -print-file-name=libstdc++.so)" \
-		ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
-		$(abspath $(BIN)/python) -m pytest tests/raster -c $(abspath pyproject.toml) --rootdir . -p no:cacheprovider \
-		-k "not cuda" $(PYTEST_ARGS)
+	cd $(SANITIZED)/tree && $(SANITIZED_PYTHON) -c \
+		"from splatseg_ns.raster import _native as n; assert n.__file__.startswith('$(abspath $(SANITIZED))'), n.__file__"
+	cd $(SANITIZED)/tree && $(SANITIZED_PYTHON) -m pytest tests/raster -c $(abspath pyproject.toml) --rootdir . \
+		-p no:cacheprovider -k "not cuda" $(PYTEST_ARGS)
 
 wheel: $(VENV)/.installed-dev
 	$(BIN)/python -m build

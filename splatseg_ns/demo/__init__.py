@@ -1,1 +1,1 @@
-"""The main job on a small scene: three balls on a table, labelled from masks of a few views."""
+"""The bundled capture, and the main job on it: masks become objects, which are judged and exported."""

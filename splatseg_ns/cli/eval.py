@@ -1,0 +1,157 @@
+"""``splatseg eval``: objects judged by the masks of held-out views."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+import tyro
+from PIL import Image
+from torch import Tensor
+
+from splatseg_ns.cli.console import output, progress, say, table
+from splatseg_ns.cli.export import masks_of
+from splatseg_ns.cli.inputs import SceneInputs, chosen_views
+from splatseg_ns.cli.masks import mask_shares
+from splatseg_ns.cli.objects import object_ref
+from splatseg_ns.edit.extract import isolate_by_masks, isolate_by_votes
+from splatseg_ns.lift import LabelledViews, Labels
+from splatseg_ns.masks import LabelFolder, LabelFolderConfig
+from splatseg_ns.raster import Rasterizer
+from splatseg_ns.scene import Capture, Splats, View, atomic_write
+from splatseg_ns.segmentation import SceneObject, Segmentation
+from splatseg_ns.segmentation.comparison import differences, painted
+from splatseg_ns.segmentation.evaluation import SCORES, Evaluation, JudgedView, draw_objects, evaluate
+from splatseg_ns.segmentation.frames import Frame
+
+
+@dataclass(kw_only=True)
+class Eval(SceneInputs):
+    """Judge the objects by the masks of views that did not vote.
+
+    IoU, pixel accuracy and boundary IoU (2 % of the diagonal) of the masks that the objects have in the views, and the
+    IoU of the silhouettes of objects that are extracted and drawn alone; over the pixels of all views together.
+    """
+
+    masks: Path
+    """The truth: a folder of label maps called like the views, a folder per object, or COCO json."""
+
+    split: Literal["test", "val", "train", "all"] = "test"
+    """Which views are judged."""
+
+    objects: tuple[str, ...] = ()
+    """Names or ids; all by default."""
+
+    soft: bool = False
+    """Judge the soft masks, drawn from the votes, instead of those of the labels."""
+
+    json: bool = False
+    """Print one JSON object; scores from 0 to 1."""
+
+    pictures: Path | None = None
+    """A folder for sheets of each view: picture, truth, ours, difference."""
+
+    format: Annotated[LabelFolderConfig, tyro.conf.arg(name="")] = field(default_factory=LabelFolderConfig)
+
+    def run(self) -> None:
+        splats, document = self.load()
+        chosen = [document.object(object_ref(document, word)) for word in self.objects] or list(document.objects)
+        chosen = list({entry.id: entry for entry in chosen}.values())
+        if not chosen:
+            raise ValueError(f"{self.store().folder}: the segmentation has no objects to judge")
+        rasterizer = self.rasterizer()
+        capture = self.capture()
+        folder = LabelFolder.open(self.masks, capture.names, self.format)
+        attached = folder.attach(capture)
+        views = chosen_views(attached, [self.split])
+        if not any(view.label_source for view in views):
+            raise ValueError(f"{self.masks}: none of the {len(views)} views of --split {self.split} has a label map")
+        frame = self.frame(rasterizer, splats, capture)
+        moved = frame.move(replace(attached, views=views)).views
+        labelled = LabelledViews(moved)
+        hard = Labels(document.labels, torch.zeros(len(document), dtype=torch.float64))
+        shares = mask_shares(document) if self.soft else hard
+        with progress("masks") as report:
+            judged = draw_objects(rasterizer, splats, labelled, shares, document.ids, report)
+        alone = self._alone(rasterizer, splats, document, chosen, capture, frame)
+        truth_names = {id: entry.name for id, entry in folder.names.items()}
+        with progress("scores") as report:
+            result = evaluate(rasterizer, splats, labelled, judged, chosen, alone, truth_names, report)
+        if self.pictures is not None:
+            write_sheets(self.pictures, moved, judged, chosen, result)
+        if self.json:
+            print(json.dumps(result.as_json(), indent=1))
+            return
+        _print_scores(result)
+        if self.pictures is not None:
+            say(f"wrote {self.pictures}")
+
+    def _alone(
+        self,
+        rasterizer: Rasterizer,
+        splats: Splats,
+        document: Segmentation,
+        chosen: Sequence[SceneObject],
+        capture: Capture,
+        frame: Frame,
+    ) -> Tensor:  # [N] int64
+        """The labels that ``splatseg export`` would write."""
+        ids = [entry.id for entry in chosen if bool(document.rows(entry.id).any())]
+        try:
+            _, views = masks_of(document, capture)
+        except (ValueError, LookupError, OSError):
+            return (isolate_by_votes(document, ids) if document.votes() is not None else document).labels
+        with progress("re-vote") as report:
+            return isolate_by_masks(rasterizer, splats, frame.move(views), document, ids, report).labels
+
+
+def write_sheets(
+    folder: Path,
+    views: Sequence[View],
+    judged: Sequence[JudgedView],
+    objects: Sequence[SceneObject],
+    result: Evaluation,
+) -> None:
+    """For each view four pictures side by side: as it is, truth, ours, difference."""
+    colors = {entry.id: entry.color for entry in objects}
+    truth_ids = {score.id: score.truth_id for score in result.objects if score.truth_id is not None}
+    truth_colors = {truth_id: colors[id] for id, truth_id in truth_ids.items()}
+    for entry in judged:
+        view = views[entry.position]
+        picture = view.image()
+        wrong = torch.zeros_like(entry.counts)
+        for id in colors:
+            true = entry.truth == truth_ids[id] if id in truth_ids else torch.zeros_like(entry.counts)
+            wrong |= (entry.drawn == id) != true
+        parts = [
+            picture,
+            painted(picture, entry.truth, truth_colors),
+            painted(picture, entry.drawn, colors),
+            differences(picture, wrong & entry.counts),
+        ]
+        path = folder / f"{view.name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as stream:
+            Image.fromarray(torch.cat(parts, dim=1).numpy()).save(stream, format="png")
+
+
+def _print_scores(result: Evaluation) -> None:
+    rows = table(
+        f"Objects in {result.views} views",
+        *("id", "name", "truth", "IoU", "accuracy", "boundary IoU", "silhouette > .5", "> .1"),
+    )
+    for entry in result.objects:
+        truth = f"{entry.truth_name} (by {entry.matched_by})" if entry.truth_id is not None else "none"
+        rows.add_row(str(entry.id), entry.name, truth, *(percent(getattr(entry, score)) for score in SCORES))
+    rows.add_section()
+    rows.add_row("", "mean", "", *(percent(result.mean(score)) for score in SCORES))
+    output().print(rows)
+
+
+def percent(score: float | None) -> str:
+    """A share as a table shows it."""
+    return "-" if score is None else f"{100 * score:.2f}"

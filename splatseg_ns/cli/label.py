@@ -1,0 +1,194 @@
+"""``splatseg label``: masks of views become objects."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+import tyro
+
+from splatseg_ns.cli.console import Stopwatch, output, progress, say, table
+from splatseg_ns.cli.inputs import SceneInputs, chosen_views
+from splatseg_ns.edit.extract import with_bias
+from splatseg_ns.lift import (
+    BACKGROUND,
+    Evidence,
+    LabelledViews,
+    Labels,
+    Progress,
+    Ranks,
+    Solution,
+    Solver,
+    name_of,
+    solver_named,
+)
+from splatseg_ns.masks import LabelFolder, LabelFolderConfig
+from splatseg_ns.scene import Splats
+from splatseg_ns.segmentation import Provenance, SceneObject, Segmentation, unique_name
+
+
+@dataclass(kw_only=True)
+class Label(SceneInputs):
+    """Turn the masks of views into objects, and save them beside the splats.
+
+    Over several processes: torchrun --nproc-per-node 4 -m splatseg_ns.cli label ...
+    """
+
+    masks: Path
+    """A folder of label maps (PNG, NPY, NPZ) called like the views, a folder per object, or COCO json."""
+
+    solver: Literal["robust", "flashsplat", "gradient"] = "robust"
+    """What decides by the votes."""
+
+    gamma: float | Literal["auto"] | None = None
+    """Bias to the background, -1 to 1; auto takes what predicts held-out masks best. By default the solver's: 0."""
+
+    views: tuple[str, ...] = ("train",)
+    """The views that vote: train, all, or names. Held-out views never vote unless they are named."""
+
+    format: Annotated[LabelFolderConfig, tyro.conf.arg(name="")] = field(default_factory=LabelFolderConfig)
+
+    def run(self) -> None:
+        solver = self._chosen_solver()
+        with process_group(self) as (device, ranks):
+            replace(self, device=device)._run_as(ranks, solver)
+
+    def _run_as(self, ranks: Ranks, solver: Solver) -> None:
+        quiet = ranks.rank > 0
+        watch = Stopwatch()
+        with watch.stage("read"):
+            capture = self.capture()
+            folder = LabelFolder.open(self.masks, capture.names, self.format)
+            capture = folder.attach(capture)
+            voting = chosen_views(capture, self.views)
+            if not any(view.label_source for view in voting):
+                raise ValueError(
+                    f"{self.masks}: none of the {len(voting)} views that vote ({' '.join(self.views)}) has a label "
+                    f"map, but {len(folder.sources)} other views have; choose with --views"
+                )
+            splats = self.splats()
+            rasterizer = self.rasterizer()
+        with watch.stage("frame"):
+            frame = self.frame(rasterizer, splats, capture)
+            views = LabelledViews(frame.move(replace(capture, views=voting)))
+        with watch.stage("masks"), progress("masks", quiet) as report:
+            statistics = MaskStatistics.of(views, report)
+        if not statistics.pixels:
+            raise ValueError(
+                f"{self.masks}: none of the label maps of the {len(voting)} views holds an object, only background "
+                "(0); are these the right files?"
+            )
+        with watch.stage("votes"), progress("votes", quiet) as report:
+            ids = [BACKGROUND, *statistics.pixels]
+            solution = solver.solve(Evidence.of(rasterizer, splats, views, ids, ranks=ranks, progress=report))
+        if quiet:
+            return
+        document = self._document(splats, folder, statistics, solution)
+        with watch.stage("save"):
+            store = self.store()
+            replaced = store.exists()
+            store.save(document)
+        _print_objects(document, statistics, solution.labels)
+        if solution.weights is not None and (rejected := int((solution.weights == 0).sum())):
+            say(f"masks that contradict what all views say, and so did not vote: {rejected}")
+        for entry in document.objects:
+            if not bool(document.rows(entry.id).any()):
+                say(f"{entry.name} (id {entry.id}): no Gaussian belongs to it; kept as an empty object")
+        say(f"cameras and splats meet in {frame.name} frame")
+        say(f"seconds: {watch}")
+        say(f"{'replaced' if replaced else 'saved'} {store.folder}")
+
+    def _chosen_solver(self) -> Solver:
+        if self.gamma is None:
+            return solver_named(self.solver)
+        if self.solver != "gradient":
+            return solver_named(self.solver, gamma=self.gamma)
+        if self.gamma == "auto":
+            raise ValueError("the gradient solver has no --gamma auto; give a number, or take another solver")
+        return with_bias(solver_named(self.solver), self.gamma)
+
+    def _document(
+        self, splats: Splats, folder: LabelFolder, statistics: MaskStatistics, solution: Solution
+    ) -> Segmentation:
+        solver, settled = name_of(solution.solver), asdict(solution.solver)  # pyright: ignore[reportArgumentType]
+        source = {"masks": str(self.masks.resolve()), "data": str(self.data.resolve()) if self.data else ""}
+        objects: list[SceneObject] = []
+        for id, views in statistics.views.items():
+            known = folder.name(id)
+            name = unique_name(known.name, {entry.name for entry in objects})
+            made = Provenance(({"masks": source["masks"], "views": views},), solver, settled)
+            objects.append(SceneObject(id, name, known.color, provenance=made))
+        document = Segmentation.of(splats, solution.labels.ids, objects, solution.votes)
+        return document.with_entry(
+            "label", **source, views=list(self.views), format=asdict(self.format), solver=solver, settled=settled
+        )
+
+
+@dataclass(frozen=True)
+class MaskStatistics:
+    """What the label maps of the voting views hold, object by object in ascending order."""
+
+    pixels: dict[int, int]
+    views: dict[int, int]
+    total: int
+    """Pixels of all maps that count."""
+
+    @staticmethod
+    def of(views: LabelledViews, report: Progress) -> MaskStatistics:
+        """Read all maps once; what fits stays in memory for the votes."""
+        pixels: dict[int, int] = {}
+        seen_in: dict[int, int] = {}
+        total = 0
+        for position in range(len(views)):
+            for view in views.read([position]):
+                counted = view.labels if view.pixel_mask is None else view.labels[view.pixel_mask]
+                total += counted.numel()
+                # Torch sorts with all its threads, which wait for each other where the machine is busy.
+                found = np.unique(counted.numpy(), return_counts=True)
+                for id, count in zip(*(part.tolist() for part in found), strict=True):
+                    if id > BACKGROUND:
+                        pixels[id] = pixels.get(id, 0) + count
+                        seen_in[id] = seen_in.get(id, 0) + 1
+            report(position + 1, len(views))
+        return MaskStatistics(dict(sorted(pixels.items())), dict(sorted(seen_in.items())), total)
+
+
+@contextmanager
+def process_group(inputs: SceneInputs) -> Iterator[tuple[str, Ranks]]:
+    """The device and the place of this process among those that torchrun has started, or alone."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield inputs.device, Ranks.current()
+        return
+    import torch.distributed as dist
+
+    device = inputs.torch_device()
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield str(device), Ranks.current()
+    finally:
+        dist.destroy_process_group()
+
+
+def _print_objects(document: Segmentation, statistics: MaskStatistics, labels: Labels) -> None:
+    counts = document.counts()
+    rows = table("Objects", "id", "name", "Gaussians", "pixels", "margin", "views")
+    for entry in document.objects:
+        margin = labels.margin[labels.rows(entry.id)]
+        rows.add_row(
+            str(entry.id),
+            entry.name,
+            str(counts[entry.id]),
+            f"{100 * statistics.pixels[entry.id] / statistics.total:.2f} %",
+            f"{float(margin.mean()):.3f}" if len(margin) else "-",
+            str(statistics.views[entry.id]),
+        )
+    output().print(rows)

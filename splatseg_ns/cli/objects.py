@@ -1,0 +1,72 @@
+"""``splatseg objects``: the objects of a segmentation, listed and edited."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from splatseg_ns.cli.console import output, say, table
+from splatseg_ns.cli.inputs import SceneInputs
+from splatseg_ns.segmentation import EditingSession, ObjectRef, Segmentation
+
+
+@dataclass(kw_only=True)
+class Objects(SceneInputs):
+    """List the objects; before that rename, show, hide, merge and delete, in this order.
+
+    An object is named by its name or its id.
+    """
+
+    rename: tuple[str, str] | None = None
+    """An object and its new name."""
+
+    show: tuple[str, ...] = ()
+    """Objects to show."""
+
+    hide: tuple[str, ...] = ()
+    """Objects to hide."""
+
+    merge: tuple[str, ...] = ()
+    """An object and those that become part of it."""
+
+    delete: tuple[str, ...] = ()
+    """Objects to forget; their Gaussians fall to the background."""
+
+    def run(self) -> None:
+        splats, document = self.load()
+        session = EditingSession(document, splats)
+
+        def refs(words: tuple[str, ...]) -> list[ObjectRef]:
+            return [object_ref(session.document, word) for word in words]
+
+        if self.rename is not None:
+            session.rename(object_ref(session.document, self.rename[0]), self.rename[1])
+        if self.show:
+            session.show(*refs(self.show))
+        if self.hide:
+            session.hide(*refs(self.hide))
+        if self.merge:
+            target, *others = refs(self.merge)
+            if not others:
+                raise ValueError("--merge takes an object and at least one that becomes part of it")
+            session.merge(target, *others)
+        if self.delete:
+            session.delete(*refs(self.delete))
+        if session.document is not document:
+            self.store().save(session.document)
+        _print(session.document)
+
+
+def object_ref(document: Segmentation, word: str) -> ObjectRef:
+    """What a word on the command line means: a name, else an id."""
+    return int(word) if word not in document.names and word.isdecimal() else word
+
+
+def _print(document: Segmentation) -> None:
+    counts = document.counts()
+    rows = table("Objects", "id", "name", "Gaussians", "visible", "colour")
+    for entry in document.objects:
+        color = "#{:02x}{:02x}{:02x}".format(*entry.color)
+        rows.add_row(str(entry.id), entry.name, str(counts[entry.id]), "yes" if entry.visible else "no", color)
+    output().print(rows)
+    rest = len(document) - sum(counts.values())
+    say(f"{rest} of {len(document)} Gaussians belong to no object")

@@ -1,0 +1,42 @@
+"""The entry: commands by name, and errors in one line."""
+
+from __future__ import annotations
+
+import errno
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import pytest
+
+from splatseg_ns.cli import main
+from splatseg_ns.cli.entry import COMMANDS, error_line
+
+
+def test_the_overview_names_every_command_and_loads_nothing_heavy():
+    program = "import sys; from splatseg_ns.cli import main; main(['--help']); print(sorted(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert all(name in result.stdout for name in COMMANDS)
+    assert "'torch'" not in result.stdout and "'tyro'" not in result.stdout
+
+
+def test_unknown_commands_get_a_hint(capsys: pytest.CaptureFixture[str]):
+    assert main(["lable"]) == 2
+    assert capsys.readouterr().err == "splatseg: unknown command 'lable'; did you mean 'label'?\n"
+    assert main([]) == 2
+
+
+@pytest.mark.parametrize("name", [name for name, entry in COMMANDS.items() if find_spec(entry.module) is not None])
+def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as stopped:
+        main([name, "--help"])
+    assert stopped.value.code == 0
+    assert f"splatseg {name}" in capsys.readouterr().out
+
+
+def test_errors_fit_in_a_line():
+    assert error_line(KeyError("no view 'a'")) == "no view 'a'"
+    assert error_line(RuntimeError("first\n  second\nException raised from f at g.cpp")) == "first second"
+    assert error_line(RuntimeError()) == "RuntimeError"
+    missing = FileNotFoundError(errno.ENOENT, "No such file or directory", "/nowhere/file")
+    assert error_line(missing) == "/nowhere/file: no such file or directory; check the path"
