@@ -5,31 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from splatseg_ns.lift.distributed import ONE_RANK, Ranks
 from splatseg_ns.lift.labels import Labels
-from splatseg_ns.lift.object_masks import Shares, render_label_map
-from splatseg_ns.lift.views import LabelledViews
 from splatseg_ns.lift.votes import Votes, column_of
-from splatseg_ns.raster import Rasterizer
-from splatseg_ns.scene import Splats
-
-
-def mask_agreement(
-    rasterizer: Rasterizer,
-    splats: Splats,
-    views: LabelledViews,
-    shares: Shares,
-    ids: Tensor,  # [L] int64
-    ranks: Ranks = ONE_RANK,
-) -> Tensor:  # [V, L] float64, nan where the view has no mask of the object
-    """The IoU of each view's mask of each object with the rendered one; the background is no object and gets nan."""
-    # Shifted by one, so that views of other ranks are zeros in the sum.
-    shifted = torch.zeros(len(views), len(ids), dtype=torch.float64)
-    for view in views.read(ranks.share(len(views))):
-        rendered = render_label_map(rasterizer, splats, view.camera, shares, ids).cpu()
-        shifted[view.position] = 1.0 + iou_of_objects(rendered, view.labels, ids, view.pixel_mask).nan_to_num(-1.0)
-    agreement = ranks.sum_tensor(shifted) - 1.0
-    return torch.where(agreement < 0.0, torch.nan, agreement)
 
 
 def iou_of_objects(

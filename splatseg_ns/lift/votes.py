@@ -90,6 +90,23 @@ class Votes:
         """The Gaussian of each entry."""
         return torch.repeat_interleave(torch.arange(len(self)), self.offsets.diff())
 
+    def of_rows(
+        self,
+        rows: Tensor,  # [R] int64
+    ) -> Votes:
+        """The votes of some Gaussians, in the given order."""
+        offsets, chosen = self.offsets.numpy(), rows.numpy()
+        counts = np.diff(offsets)[chosen]
+        ends = counts.cumsum()
+        entries = np.arange(counts.sum()) + np.repeat(offsets[chosen] - (ends - counts), counts)
+        return Votes(
+            self.ids,
+            torch.from_numpy(np.concatenate([[0], ends])),
+            torch.from_numpy(self.columns.numpy()[entries]),
+            torch.from_numpy(self.mass.numpy()[entries]),
+            self.seen[rows],
+        )
+
     def column(self, label: int) -> Tensor:  # [N] float64
         """The mass of one label; zeros if it has no column."""
         return self.shares_of([label], of_seen=False)[:, 0]

@@ -6,17 +6,14 @@ import torch
 
 from splatseg_ns.lift import (
     FlashSplat,
-    LabelledViews,
     Labels,
     accumulate_votes,
     iou_of_objects,
-    mask_agreement,
-    render_label_map,
     render_shares,
     vote_agreement,
 )
 from splatseg_ns.raster import Rasterizer
-from tests.lift.examples import BlankView, toy_splats, toy_views, votes_of
+from tests.lift.examples import toy_splats, toy_views, votes_of
 
 IDS = torch.tensor([0, 1, 2, 3])
 
@@ -29,20 +26,6 @@ def test_iou_by_hand():
     torch.testing.assert_close(iou, torch.tensor([torch.nan, 1 / 3, 1 / 3, torch.nan]).double(), equal_nan=True)
     mask = torch.tensor([[True, True, True], [False, True, True]])
     assert float(iou_of_objects(predicted, given, torch.tensor([1]), mask)) == 0.5
-
-
-def test_every_view_is_compared_with_the_render(cpu: Rasterizer):
-    splats, views = toy_splats(), toy_views()
-    votes = accumulate_votes(cpu, splats, views, IDS)
-    labels = FlashSplat().decide(votes)
-    agreement = mask_agreement(
-        cpu, splats, LabelledViews([*views[:2], BlankView(views[2].camera), *views[3:]]), labels, IDS
-    )
-    assert agreement.shape == (6, 4)
-    assert bool(agreement[2].isnan().all()) and bool(agreement[:, 0].isnan().all())
-    rendered = render_label_map(cpu, splats, views[3].camera, labels, IDS)
-    expected = iou_of_objects(rendered, views[3].labels, IDS)
-    torch.testing.assert_close(agreement[3], expected, equal_nan=True, rtol=0.0, atol=1e-12)
 
 
 def test_vote_agreement_by_hand():

@@ -161,3 +161,11 @@ def test_memory_of_many_gaussians_and_labels():
     entries, used = map(int, result.stdout.split())
     assert entries > 5 * 500_000
     assert used < 400e6, f"{used / 1e6:.0f} MB for {entries} entries"
+
+
+def test_votes_of_some_gaussians():
+    votes = votes_of([[1.0, 0.0], [2.0, 3.0], [0.0, 0.0], [0.0, 4.0]], ids=[0, 5], seen=[1.0, 6.0, 0.5, 4.0])
+    some = votes.of_rows(torch.tensor([3, 1, 2]))
+    assert some.dense().tolist() == [[0.0, 4.0], [2.0, 3.0], [0.0, 0.0]]
+    assert some.seen.tolist() == [4.0, 6.0, 0.5] and some.ids.tolist() == [0, 5]
+    assert len(votes.of_rows(torch.zeros(0, dtype=torch.int64))) == 0

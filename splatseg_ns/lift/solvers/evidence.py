@@ -9,12 +9,11 @@ from typing import Protocol
 from torch import Tensor
 
 from splatseg_ns.lift.accumulate import Progress, accumulate_folds
-from splatseg_ns.lift.agreement import mask_agreement
 from splatseg_ns.lift.ballots import Ballot
+from splatseg_ns.lift.corrections import Corrections
 from splatseg_ns.lift.distributed import ONE_RANK, Ranks
 from splatseg_ns.lift.folds import Folds
-from splatseg_ns.lift.labels import Labels
-from splatseg_ns.lift.object_masks import Shares
+from splatseg_ns.lift.labels import BACKGROUND, Labels
 from splatseg_ns.lift.views import LabelledViews, Views
 from splatseg_ns.lift.votes import Votes, as_ids
 from splatseg_ns.raster import Rasterizer
@@ -47,6 +46,11 @@ class Evidence:
         chosen = views.present_ids() if ids is None else as_ids(ids)
         return Evidence(rasterizer, splats, views, chosen, ranks, progress)
 
+    @property
+    def objects(self) -> list[int]:
+        """The labels that count, without the background."""
+        return self.ids[self.ids > BACKGROUND].tolist()
+
     def count(self, *, folds: int = 1, ballot: Ballot | None = None) -> Folds:
         """Let all views vote."""
         return accumulate_folds(
@@ -59,10 +63,6 @@ class Evidence:
             ranks=self.ranks,
             progress=self.progress,
         )
-
-    def agreement(self, shares: Shares) -> Tensor:  # [V, L], nan where a view has no mask of the object
-        """The IoU of each view's mask of each object with the rendered one."""
-        return mask_agreement(self.rasterizer, self.splats, self.views, shares, self.ids, self.ranks)
 
 
 class Solver(Protocol):
@@ -86,5 +86,5 @@ class Solution:
     solver: Solver
     """The config with everything settled: a number for gamma where it was ``auto``."""
 
-    weights: Tensor | None = None  # [V, L]
-    """How much each view's mask of each object counted, if not all alike."""
+    corrections: Corrections | None = None
+    """What was put right in the masks, if anything was."""

@@ -1,78 +1,180 @@
-"""Votes weighted by how well each view's mask of each object agrees with what all views say."""
+"""FlashSplat on masks that are put right first, each by what all other views say of it."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from splatseg_ns.lift.ballots import Ballot, by_weighted_mass
+from splatseg_ns.lift.ballots import Ballot, by_mass
+from splatseg_ns.lift.consensus import labels_without, render_decided
+from splatseg_ns.lift.corrections import Corrections
 from splatseg_ns.lift.gamma import AUTO_FOLDS
 from splatseg_ns.lift.labels import Labels
+from splatseg_ns.lift.mask_reading import Comparison, compare, corrected, judge
+from splatseg_ns.lift.packed_maps import NOTHING, PackedMap, PackedViews
 from splatseg_ns.lift.solvers.evidence import Evidence, Solution
 from splatseg_ns.lift.solvers.flashsplat import FlashSplat
 from splatseg_ns.lift.views import LabelledView
-from splatseg_ns.lift.votes import Votes, column_of
+from splatseg_ns.lift.votes import Votes
+from splatseg_ns.raster import Rasterizer, ViewVotes
+from splatseg_ns.scene import Splats
+
+REMEMBERED_BYTES = 512 * 1024**2
+"""Votes of single views are kept up to this size; those that do not fit are counted again when they are needed."""
 
 
 @dataclass(frozen=True)
 class Robust:
-    """FlashSplat without bias, in which masks that contradict the consensus do not vote."""
+    """FlashSplat without bias, on masks that are compared with what the other views say, and put right.
+
+    In each round the votes of all views but one are drawn into that one. A mask whose edge is off everywhere by the
+    same few pixels is moved, one that is another object's is renamed, one that fits nothing says nothing.
+    """
 
     gamma: float | Literal["auto"] = 0.0
     """Bias to the background, as FlashSplat's."""
 
-    reject_below: float = 0.25
-    """A view's mask of an object does not count if its IoU with the rendered consensus is less."""
+    rounds: int = 3
+    """How often masks are compared with the consensus and put right, at most; it ends when nothing changes."""
 
-    rounds: int = 2
-    """How often the consensus is taken and the votes are counted again."""
+    reach: float = 0.01
+    """How far edges may be off, as a share of the picture's diagonal; 0 leaves all edges where they are."""
+
+    reject_below: float = 0.5
+    """A mask says nothing if its IoU with its object is less than this share of what is usual for the object."""
+
+    rename: bool = True
+    """Take a mask for another object if it fits that one."""
+
+    leave_one_out: bool = True
+    """Compare a view with what the others say; otherwise with what all say."""
+
+    blind_zones: bool = True
+    """Leave out pixels next to a moved edge about which the mask could not have known."""
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.reject_below <= 1.0 or self.rounds < 0:
-            raise ValueError("reject_below is a number from 0 to 1, rounds 0 or more")
+        if self.rounds < 0:
+            raise ValueError(f"rounds is 0 or more, got {self.rounds}")
+        if not (0.0 <= self.reject_below <= 1.0 and 0.0 <= self.reach <= 0.1):
+            raise ValueError("reject_below is a number from 0 to 1, reach one from 0 to 0.1")
 
     def decide(self, votes: Votes) -> Labels:
-        """One label for each Gaussian, from votes that are already weighted."""
+        """One label for each Gaussian, from the votes of masks that have been put right."""
         return FlashSplat(self.gamma).decide(votes)
 
     def solve(self, evidence: Evidence) -> Solution:
-        """Count, look at what the views say of the consensus, and count again without those that contradict it."""
-        parts = AUTO_FOLDS if self.gamma == "auto" else 1
+        """Count, put the masks right by what was decided, and count again, until nothing changes."""
         decider = FlashSplat(self.gamma)
-        folds, weights = evidence.count(folds=parts), None
+        parts = AUTO_FOLDS if self.gamma == "auto" else 1
+        current, corrections, ballot = evidence, None, _RememberedVotes()
+        folds = current.count(folds=parts, ballot=ballot)
         for _ in range(self.rounds):
-            consensus = decider.settled(folds).decide(folds.total)
-            agreed = weights_of(evidence.agreement(consensus), self.reject_below)
-            if bool((agreed == (1.0 if weights is None else weights)).all()):
+            put_right = self._put_right(evidence, current, ballot, folds.total, decider.settled(folds))
+            if put_right is None:
                 break
-            weights = agreed
-            folds = evidence.count(folds=parts, ballot=by_mask_weight(weights, evidence.ids))
-        settled = replace(self, gamma=decider.settled(folds).gamma)
-        return Solution(settled.decide(folds.total), folds.total, settled, weights)
+            views, corrections = put_right
+            current, ballot = replace(evidence, views=views), _RememberedVotes()
+            folds = current.count(folds=parts, ballot=ballot)
+        settled = decider.settled(folds)
+        return Solution(settled.decide(folds.total), folds.total, replace(self, gamma=settled.gamma), corrections)
 
-
-def weights_of(
-    agreement: Tensor,  # [V, L], nan where there is no mask
-    reject_below: float,
-) -> Tensor:  # [V, L] float32
-    """1 for masks that count, 0 for those that do not; nothing to compare is no contradiction."""
-    return torch.where(agreement < reject_below, 0.0, 1.0)
-
-
-def by_mask_weight(
-    weights: Tensor,  # [V, L] >= 0
-    ids: Tensor,  # [L] int64
-) -> Ballot:
-    """Each pixel counts as much as the mask that it belongs to; pixels of other labels count fully."""
-
-    def pixel_weight(view: LabelledView) -> Tensor | None:
-        of_label = weights[view.position]
-        if bool((of_label == 1.0).all()):
+    def _put_right(
+        self, given: Evidence, current: Evidence, ballot: Ballot, votes: Votes, decider: FlashSplat
+    ) -> tuple[PackedViews, Corrections] | None:
+        """The given masks as the current votes see them; None if the current ones are that already."""
+        looks = list(self._looks(given, current, ballot, votes, decider))
+        usual = _usual_iou(given, looks)
+        views, corrections, changed = PackedViews(len(given.views)), Corrections(), False
+        for look in looks:
+            verdicts = judge(look.comparison, usual, look.decided, self.reject_below, self.rename)
+            labels, counts = _arrays(look.given)
+            consensus = look.consensus.unpacked()
+            right = corrected(labels, counts, consensus, verdicts, given.objects, look.reach, self.blind_zones)
+            changed |= views.put(look.given.position, look.given.camera, *right) != look.current
+            corrections += Corrections.of(verdicts)
+        if not bool(given.ranks.sum_tensor(torch.tensor(float(changed)))):
             return None
-        column = column_of(ids, view.labels)
-        return torch.where(column >= 0, of_label[column.clamp_min(0)], 1.0).float()
+        return views, corrections.over(given.ranks)
 
-    return by_weighted_mass(pixel_weight)
+    def _looks(
+        self, given: Evidence, current: Evidence, ballot: Ballot, votes: Votes, decider: FlashSplat
+    ) -> Iterator[_Look]:
+        """Each of this rank's views beside what the others say."""
+        everyone = decider.decide(votes)
+        positions = given.ranks.share(len(given.views))
+        for view, now in zip(given.views.read(positions), current.views.read(positions), strict=True):
+            decided = everyone.ids
+            if self.leave_one_out:
+                own = Votes.of(ballot(given.rasterizer, given.splats, now, given.ids))
+                decided = labels_without(everyone, votes, own, decider.decide)
+            camera = view.camera
+            shown = render_decided(given.rasterizer, given.splats, camera, decided, given.ids).numpy()
+            reach = round(self.reach * math.hypot(camera.width, camera.height))
+            comparison = compare(*_arrays(view), shown, given.objects, reach)
+            yield _Look(
+                view, _packed(now), PackedMap.of(shown), comparison, frozenset(decided.unique().tolist()), reach
+            )
+
+
+class _RememberedVotes:
+    """Each view's votes by mass; those that there is room for are counted once."""
+
+    def __init__(self) -> None:
+        self._room = REMEMBERED_BYTES
+        self._kept: dict[int, ViewVotes] = {}
+
+    def __call__(self, rasterizer: Rasterizer, splats: Splats, view: LabelledView, ids: Tensor) -> ViewVotes:
+        if view.position in self._kept:
+            return self._kept[view.position]
+        votes = by_mass(rasterizer, splats, view, ids)
+        size = sum(part.nbytes for part in vars(votes).values())
+        if size <= self._room:
+            self._room -= size
+            self._kept[view.position] = votes
+        return votes
+
+
+@dataclass(frozen=True, eq=False)
+class _Look:
+    """A view beside what the others say of it."""
+
+    given: LabelledView
+    current: PackedMap
+    """Its label map as it voted."""
+
+    consensus: PackedMap
+    comparison: Comparison
+    decided: frozenset[int]
+    """The labels that the others give to any Gaussian."""
+
+    reach: int
+
+
+def _usual_iou(given: Evidence, looks: list[_Look]) -> Mapping[int, float]:
+    """For each object the median, over all views that have a mask of it, of the IoU with the consensus."""
+    # Shifted by one, so that views of other ranks are zeros in the sum.
+    shifted = torch.zeros(len(given.views), len(given.ids), dtype=torch.float64)
+    column = {id: place for place, id in enumerate(given.ids.tolist())}
+    for look in looks:
+        for row, id in enumerate(look.comparison.masks.tolist()):
+            shifted[look.given.position, column[id]] = 1.0 + look.comparison.own_iou(row)
+    known = given.ranks.sum_tensor(shifted).numpy()
+    return {id: float(np.median(part[part > 0] - 1.0)) for id, part in zip(column, known.T, strict=True) if part.any()}
+
+
+def _arrays(view: LabelledView) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:  # [H, W] labels, and which count
+    labels = view.labels.cpu().numpy().astype(np.int64)
+    counts = np.ones(labels.shape, dtype=bool) if view.pixel_mask is None else view.pixel_mask.cpu().numpy()
+    return labels, counts
+
+
+def _packed(view: LabelledView) -> PackedMap:
+    labels, counts = _arrays(view)
+    return PackedMap.of(np.where(counts, labels, NOTHING))
