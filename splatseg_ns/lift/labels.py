@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from splatseg_ns.scene import BACKGROUND
+
 UNSEEN = -1
 """No view says anything about the Gaussian."""
-
-BACKGROUND = 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,6 @@
 
 from splatseg_ns.masks.folder import LabelFolder as LabelFolder
 from splatseg_ns.masks.folder import LabelFolderConfig as LabelFolderConfig
-from splatseg_ns.masks.label_file import IGNORED as IGNORED
 from splatseg_ns.masks.label_name import Color as Color
 from splatseg_ns.masks.label_name import LabelName as LabelName
 from splatseg_ns.masks.label_name import as_color as as_color

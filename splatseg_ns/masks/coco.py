@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from splatseg_ns.masks.label_file import IGNORED
-from splatseg_ns.masks.label_name import BACKGROUND, LabelName, as_label_id
+from splatseg_ns.masks.label_name import LabelName, as_label_id
 from splatseg_ns.masks.overlap import OverlapRule, compose
 from splatseg_ns.masks.rle import decode_rle
+from splatseg_ns.scene import BACKGROUND, IGNORED
 
 ID_FIELDS = ("object_id", "instance_id", "track_id", "category_id")
 """Fields of an annotation that may say which object it shows; the first one that all annotations have is taken.

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from splatseg_ns.masks.coco import CocoPicture, is_coco_dataset, read_coco_dataset, read_coco_picture
-from splatseg_ns.masks.label_file import IGNORED, PICTURE_SUFFIXES, read_ids, read_object_mask
+from splatseg_ns.masks.label_file import PICTURE_SUFFIXES, read_ids, read_object_mask
 from splatseg_ns.masks.label_name import LABEL_NAME_FILES, LabelName, find_label_names, read_label_names
-from splatseg_ns.masks.matching import match_names, nearest_names, without_picture_suffix
 from splatseg_ns.masks.overlap import OVERLAP_RULES, OverlapRule, compose
 from splatseg_ns.masks.resize import Size, fit_label_map, size_of
-from splatseg_ns.scene import Capture
+from splatseg_ns.scene import IGNORED, Capture, match_names, nearest_names
+from splatseg_ns.scene.matching import without_picture_suffix
 
 Layout = Literal["auto", "maps", "objects"]
 

@@ -11,10 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from splatseg_ns.scene import read_label_map
-
-IGNORED = -1
-"""What label maps hold where a pixel is to count for nothing; whoever votes makes a pixel mask of it."""
+from splatseg_ns.scene import IGNORED, read_label_map
 
 PICTURE_SUFFIXES = (".png", ".npy", ".npz")
 """Files with one number per pixel."""

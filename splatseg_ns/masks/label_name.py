@@ -11,13 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from splatseg_ns.scene import atomic_write
+from splatseg_ns.scene import BACKGROUND, atomic_write
 
 Color = tuple[int, int, int]
 """Red, green and blue, 0 to 255 each."""
-
-BACKGROUND = 0
-"""The id of pixels that belong to no object."""
 
 LABEL_NAME_FILES = ("labels.json", "labels.csv")
 """What a file with names is called in a folder of label maps."""

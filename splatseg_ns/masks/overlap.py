@@ -8,8 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from splatseg_ns.masks.label_file import IGNORED
-from splatseg_ns.masks.label_name import BACKGROUND
+from splatseg_ns.scene import BACKGROUND, IGNORED
 
 OverlapRule = Literal["smallest", "lowest_id", "highest_id", "ignore"]
 """Whose a pixel is that several objects claim: that of the smallest mask in the picture (the lowest id among equals),

@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from splatseg_ns.masks.label_file import IGNORED, PICTURE_SUFFIXES
+from splatseg_ns.masks.label_file import PICTURE_SUFFIXES
 from splatseg_ns.masks.label_name import LabelName, write_label_names
-from splatseg_ns.scene import atomic_write
+from splatseg_ns.scene import IGNORED, atomic_write
 
 
 def write_label_folder(

@@ -4,8 +4,12 @@ from splatseg_ns.scene.atomic_file import atomic_write as atomic_write
 from splatseg_ns.scene.camera import Camera as Camera
 from splatseg_ns.scene.camera import PixelRect as PixelRect
 from splatseg_ns.scene.capture import Capture as Capture
+from splatseg_ns.scene.label_map import BACKGROUND as BACKGROUND
+from splatseg_ns.scene.label_map import IGNORED as IGNORED
 from splatseg_ns.scene.label_map import find_label_maps as find_label_maps
 from splatseg_ns.scene.label_map import read_label_map as read_label_map
+from splatseg_ns.scene.matching import match_names as match_names
+from splatseg_ns.scene.matching import nearest_names as nearest_names
 from splatseg_ns.scene.ply import PlyScene as PlyScene
 from splatseg_ns.scene.ply import SeedPoints as SeedPoints
 from splatseg_ns.scene.ply import read_ply as read_ply

@@ -10,8 +10,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from splatseg_ns.scene.matching import match_names
+
 LABEL_MAP_SUFFIXES = (".png", ".npy")
 """What label maps are looked for as, in this order."""
+
+BACKGROUND = 0
+"""The id of pixels, and the label of Gaussians, that belong to no object."""
+
+IGNORED = -1
+"""What label maps hold where a pixel is to count for nothing; whoever votes makes a pixel mask of it."""
 
 _PNG_DEPTH_BYTE = 24
 
@@ -34,28 +42,13 @@ def find_label_maps(
     folder: str | Path,
     names: list[str],
 ) -> dict[str, Path]:
-    """The label map of each view that has one: under the view's name, else under the last part of it if unique."""
+    """The label map of each view that has one, as ``match_names`` finds it."""
     folder = Path(folder)
     files: dict[str, Path] = {}
     for suffix in LABEL_MAP_SUFFIXES:
         for path in sorted(folder.rglob(f"*{suffix}")):
             files.setdefault(path.relative_to(folder).with_suffix("").as_posix(), path)
-    file_stems, view_stems = _by_last_part(list(files)), _by_last_part(names)
-    found = {}
-    for name in names:
-        stem = name.rpartition("/")[2]
-        if name in files:
-            found[name] = files[name]
-        elif len(view_stems[stem]) == 1 and len(file_stems.get(stem, [])) == 1:
-            found[name] = files[file_stems[stem][0]]
-    return found
-
-
-def _by_last_part(names: list[str]) -> dict[str, list[str]]:
-    groups: dict[str, list[str]] = {}
-    for name in names:
-        groups.setdefault(name.rpartition("/")[2], []).append(name)
-    return groups
+    return match_names(names, files)
 
 
 def _read_npy(path: Path) -> np.ndarray:  # [H, W]

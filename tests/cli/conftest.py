@@ -9,13 +9,7 @@ from pathlib import Path
 import pytest
 
 from splatseg_ns.cli import main
-from tests.cli.examples import SceneOnDisk, write_scene
-
-
-@pytest.fixture(scope="session")
-def pristine(tmp_path_factory: pytest.TempPathFactory) -> SceneOnDisk:
-    """Written once; not to be changed."""
-    return write_scene(tmp_path_factory.mktemp("scene"))
+from tests.cli.examples import SceneOnDisk
 
 
 @pytest.fixture

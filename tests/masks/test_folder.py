@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from splatseg_ns.masks import IGNORED, LabelFolder, LabelFolderConfig, LabelName, default_color
-from splatseg_ns.scene import Capture
+from splatseg_ns.masks import LabelFolder, LabelFolderConfig, LabelName, default_color
+from splatseg_ns.scene import IGNORED, Capture
 from tests.masks.examples import rle, write_ids
 from tests.scene.examples import write_picture, write_transforms
 

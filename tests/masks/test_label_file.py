@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from splatseg_ns.masks import IGNORED
 from splatseg_ns.masks.label_file import read_ids, read_object_mask
+from splatseg_ns.scene import IGNORED
 from tests.masks.examples import write_ids
 
 IDS = np.array([[0, 1, 300], [70_000, 2**24 - 1, 0]])

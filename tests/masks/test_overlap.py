@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from splatseg_ns.masks import IGNORED, OverlapRule
+from splatseg_ns.masks import OverlapRule
 from splatseg_ns.masks.overlap import OVERLAP_RULES, compose
+from splatseg_ns.scene import IGNORED
 
 
 def mask(*pixels: int) -> torch.Tensor:  # [1, P] bool

@@ -6,7 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from splatseg_ns.masks import IGNORED, LabelFolder, LabelFolderConfig, LabelName, write_label_folder, write_label_map
+from splatseg_ns.masks import LabelFolder, LabelFolderConfig, LabelName, write_label_folder, write_label_map
+from splatseg_ns.scene import IGNORED
 
 NAMES = [LabelName(3, "bear", (1, 2, 3)), LabelName(70_000, "cup", (4, 5, 6))]
 

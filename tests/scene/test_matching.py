@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from splatseg_ns.masks.matching import match_names, nearest_names
+from splatseg_ns.scene.matching import match_names, nearest_names
 
 
 @pytest.mark.parametrize(
