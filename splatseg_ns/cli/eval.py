@@ -34,7 +34,10 @@ class Eval(SceneInputs):
     """Judge the objects by the masks of views that did not vote.
 
     IoU, pixel accuracy and boundary IoU (2 % of the diagonal) of the masks that the objects have in the views, and the
-    IoU of the silhouettes of objects that are extracted and drawn alone; over the pixels of all views together.
+    IoU of the silhouettes of objects that are extracted and drawn alone. Each IoU of an object is the mean over the
+    views in which the truth shows it on at least 0.05 % of the picture; what is drawn in other views does not count
+    there. Pooled IoU and accuracy are over the pixels of all views together. An object that no true one is matched
+    with has the IoU 0, or none where it is not drawn either. Means are over the objects that have the score.
     """
 
     masks: Path
@@ -142,7 +145,7 @@ def write_sheets(
 def _print_scores(result: Evaluation) -> None:
     rows = table(
         f"Objects in {result.views} views",
-        *("id", "name", "truth", "IoU", "accuracy", "boundary IoU", "silhouette > .5", "> .1"),
+        *("id", "name", "truth", "IoU", "pooled IoU", "accuracy", "boundary IoU", "silhouette > .5", "> .1"),
     )
     for entry in result.objects:
         truth = f"{entry.truth_name} (by {entry.matched_by})" if entry.truth_id is not None else "none"

@@ -102,7 +102,7 @@ def _print(result: DemoResult, isolated: Segmentation, training: int, out: Path)
     title = f"Masks of {training} views became objects; scores in {evaluation.views} held-out views, in %"
     rows = Table(title=title, title_justify="left")
     rows.add_column("object", no_wrap=True)
-    for column in ("Gaussians", "exported", "IoU", "accuracy", "boundary IoU", "silhouette > .5", "> .1"):
+    for column in ("Gaussians", "exported", "IoU", "pooled IoU", "accuracy", "boundary IoU", "silhouette > .5", "> .1"):
         rows.add_column(column, justify="right")
     before, after = result.document.counts(), isolated.counts()
     for entry in evaluation.objects:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -22,6 +22,9 @@ BOUNDARY_WIDTH = 0.02
 
 SILHOUETTE_TAUS = (0.5, 0.1)
 """Alpha above which a pixel belongs to the silhouette of an object that is drawn alone."""
+
+LEAST_SHARE = 0.0005
+"""Of the pixels of a picture: a view judges an object that shows this much there (99 pixels of 512x384)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,20 +51,29 @@ class TruthMatch:
 
 @dataclass(frozen=True)
 class ObjectScore:
-    """How good one object is; shares from 0 to 1 over the pixels of all views together."""
+    """How good one object is, from 0 to 1: each IoU but the pooled one is the mean over the views that judge it.
+
+    A view judges an object of which the truth shows at least ``LEAST_SHARE`` of the picture, whatever we draw there.
+    What we draw in other views tells on the pooled IoU and the accuracy alone. An object that is matched with nothing
+    is compared with empty masks, in the views in which we draw that much of it.
+    """
 
     id: int
     name: str
     truth_id: int | None
     truth_name: str | None
     matched_by: str
-    """name, overlap, or nothing: then it is compared with an empty mask."""
+    """name, overlap, or nothing."""
+
+    views: int
+    """How many judge it; the IoUs are None if none does."""
 
     iou: float | None
-    """None where neither the truth nor we show the object; so are the others."""
+    pooled_iou: float | None
+    """Over the pixels of all views together, so that near views weigh more; None if nobody shows the object."""
 
     accuracy: float | None
-    """Pixels that are rightly inside or outside."""
+    """Pixels of all views together that are rightly inside or outside; None as above."""
 
     boundary_iou: float | None
     silhouette_iou: float | None
@@ -71,7 +83,7 @@ class ObjectScore:
     """The same with alpha > 0.1."""
 
 
-SCORES = ("iou", "accuracy", "boundary_iou", "silhouette_iou", "faint_silhouette_iou")
+SCORES = ("iou", "pooled_iou", "accuracy", "boundary_iou", "silhouette_iou", "faint_silhouette_iou")
 
 
 @dataclass(frozen=True)
@@ -83,8 +95,7 @@ class Evaluation:
 
     def mean(self, score: str) -> float | None:
         """The mean of one of SCORES over the objects that have it."""
-        known = [value for entry in self.objects if (value := getattr(entry, score)) is not None]
-        return sum(known) / len(known) if known else None
+        return _mean([value for entry in self.objects if (value := getattr(entry, score)) is not None])
 
     def as_json(self) -> dict[str, Any]:
         """The means (``mean_iou`` and so on), and the same of each object by its name under ``objects``."""
@@ -173,11 +184,14 @@ def evaluate(
     scores = []
     for done, entry in enumerate(objects):
         truth_id = matches[entry.id].truth_id
-        masks, borders, silhouettes = MaskCount(), MaskCount(), [MaskCount() for _ in SILHOUETTE_TAUS]
+        pooled, masks, borders, silhouettes = MaskCount(), ViewMean(), ViewMean(), [ViewMean() for _ in SILHOUETTE_TAUS]
         extracted = splats.subset((alone == entry.id).to(splats.device))
         for view in judged:
             drawn, counts = view.drawn == entry.id, view.counts
             true = view.truth == truth_id if truth_id is not None else torch.zeros_like(drawn)
+            pooled.add(drawn, true, counts)
+            if not is_shown(drawn if truth_id is None else true, counts):
+                continue
             masks.add(drawn, true, counts)
             width = boundary_pixels(*true.shape)
             borders.add(inner_boundary(drawn, width), inner_boundary(true, width), counts)
@@ -194,8 +208,10 @@ def evaluate(
                 truth_id,
                 truth_names.get(truth_id, f"object_{truth_id}") if truth_id is not None else None,
                 matches[entry.id].by,
+                masks.views,
                 masks.iou,
-                masks.accuracy if masks.union else None,
+                pooled.iou,
+                pooled.accuracy if pooled.union else None,
                 borders.iou,
                 silhouettes[0].iou,
                 silhouettes[1].iou,
@@ -234,6 +250,39 @@ class MaskCount:
         return 1.0 - (self.union - self.shared) / self.total if self.total else None
 
 
+@dataclass
+class ViewMean:
+    """The IoU of two masks in each of some views."""
+
+    scores: list[float] = field(default_factory=list)
+    views: int = 0
+
+    def add(
+        self,
+        ours: Tensor,  # [H, W] bool
+        truth: Tensor,  # [H, W] bool
+        counts: Tensor,  # [H, W] bool
+    ) -> None:
+        """Score one view; if both masks are empty there is nothing to score."""
+        count = MaskCount()
+        count.add(ours, truth, counts)
+        self.views += 1
+        if count.iou is not None:
+            self.scores.append(count.iou)
+
+    @property
+    def iou(self) -> float | None:
+        return _mean(self.scores)
+
+
+def is_shown(
+    mask: Tensor,  # [H, W] bool
+    counts: Tensor,  # [H, W] bool
+) -> bool:
+    """Whether so much of an object is to be seen that the view judges it."""
+    return int((mask & counts).sum()) >= LEAST_SHARE * mask.numel()
+
+
 def boundary_pixels(height: int, width: int) -> int:
     """The width of the boundary in a picture of this size."""
     return max(1, round(BOUNDARY_WIDTH * math.hypot(height, width)))
@@ -257,3 +306,7 @@ def inner_boundary(
     boundary = torch.zeros_like(mask)
     boundary[window] = mask[window] & near_outside
     return boundary
+
+
+def _mean(scores: Sequence[float]) -> float | None:
+    return sum(scores) / len(scores) if scores else None

@@ -17,7 +17,7 @@ def test_json_is_all_that_is_printed(labelled: SceneOnDisk, capsys: pytest.Captu
     result = json.loads(capsys.readouterr().out)
     assert result["views"] == len(TEST_VIEWS)
     assert list(result["objects"]) == ["red ball", "green ball", "blue ball"]
-    for score in ("iou", "accuracy", "boundary_iou", "silhouette_iou"):
+    for score in ("iou", "pooled_iou", "accuracy", "boundary_iou", "silhouette_iou"):
         values = [entry[score] for entry in result["objects"].values()]
         assert result[f"mean_{score}"] == pytest.approx(sum(values) / 3)
     assert result["mean_iou"] > 0.9

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from splatseg_ns.raster import rasterizer_for
 from splatseg_ns.segmentation import SceneObject
 from splatseg_ns.segmentation.comparison import differences, painted
 from splatseg_ns.segmentation.evaluation import (
@@ -14,11 +15,16 @@ from splatseg_ns.segmentation.evaluation import (
     MaskCount,
     ObjectScore,
     TruthMatch,
+    ViewMean,
     boundary_pixels,
+    evaluate,
     inner_boundary,
+    is_shown,
     match_objects,
     overlap_matrix,
 )
+from tests.lift.examples import ToyView, toy_splats
+from tests.raster.scenes import camera, gaussians
 
 
 def judged(drawn: list[list[int]], truth: list[list[int]], counts: Tensor | None = None) -> JudgedView:
@@ -26,7 +32,16 @@ def judged(drawn: list[list[int]], truth: list[list[int]], counts: Tensor | None
     return JudgedView(0, theirs, ours, torch.ones_like(ours, dtype=torch.bool) if counts is None else counts)
 
 
-def test_scores_are_of_all_views_together():
+def strips(lengths: dict[int, int]) -> Tensor:  # [40, 100]
+    """A label map with the first pixels of row k of object k."""
+    labels = torch.zeros(40, 100, dtype=torch.int64)
+    for id, length in lengths.items():
+        # Objects of the truth are called by 4 more: they lie where ours do.
+        labels[id % 4, :length] = id
+    return labels
+
+
+def test_pooled_scores_are_of_all_views_together():
     count, all_of_it = MaskCount(), torch.ones(4, dtype=torch.bool)
     count.add(torch.tensor([1, 1, 0, 0]).bool(), torch.tensor([1, 0, 0, 0]).bool(), all_of_it)
     count.add(torch.tensor([1, 1, 1, 0]).bool(), torch.tensor([1, 1, 1, 1]).bool(), all_of_it)
@@ -42,7 +57,61 @@ def test_pixels_that_do_not_count():
 
 
 def test_nothing_to_compare():
-    assert (MaskCount().iou, MaskCount().accuracy) == (None, None)
+    assert (MaskCount().iou, MaskCount().accuracy, ViewMean().iou) == (None, None, None)
+
+
+def test_every_view_weighs_the_same():
+    mean, all_of_it = ViewMean(), torch.ones(4, dtype=torch.bool)
+    mean.add(torch.tensor([1, 1, 0, 0]).bool(), torch.tensor([1, 0, 0, 0]).bool(), all_of_it)
+    mean.add(torch.tensor([1, 1, 1, 0]).bool(), torch.tensor([1, 1, 1, 1]).bool(), all_of_it)
+    assert mean.iou == pytest.approx((1 / 2 + 3 / 4) / 2)
+
+
+def test_views_judge_what_they_show():
+    # 100 x 40 pixels: 2 are the least share.
+    ours = [{1: 2}, {1: 8}, {}, {1: 3, 2: 2}]
+    true = [{5: 4}, {5: 8}, {5: 1}, {}]
+    views = [
+        JudgedView(place, strips(theirs), strips(drawn), torch.ones(40, 100, dtype=torch.bool))
+        for place, (drawn, theirs) in enumerate(zip(ours, true, strict=True))
+    ]
+    seen_from = [ToyView(camera(100, 40), view.truth) for view in views]
+    objects = [SceneObject.new(1, "cup"), SceneObject.new(2, "ghost"), SceneObject.new(3, "nowhere")]
+    splats, nobody = toy_splats(5), torch.zeros(5, dtype=torch.int64)
+    scores = evaluate(rasterizer_for("cpu"), splats, seen_from, views, objects, nobody, {5: "cup"}).objects
+    cup, ghost, nowhere = scores
+    # Judged in the first two views: 2 of 4 pixels, and all 8. The others leave out 1 pixel and add 3.
+    assert (cup.views, cup.iou, cup.boundary_iou, cup.silhouette_iou) == (2, 0.75, 0.75, 0.0)
+    assert cup.pooled_iou == pytest.approx(10 / 16) and cup.accuracy == pytest.approx(1 - 6 / 16000)
+    assert (ghost.views, ghost.iou, ghost.boundary_iou, ghost.pooled_iou) == (1, 0.0, 0.0, 0.0)
+    assert (nowhere.views, nowhere.iou, nowhere.pooled_iou, nowhere.accuracy) == (0, None, None, None)
+
+
+def test_pixels_that_do_not_count_judge_nothing():
+    mask = strips({1: 2}) == 1
+    assert is_shown(mask, torch.ones_like(mask))
+    assert not is_shown(mask, ~mask)
+
+
+def test_the_silhouette_of_an_object_alone_is_judged_where_nothing_is_in_front():
+    # A Gaussian that is opaque in the middle: alpha 0.9 there, 0.9 * 0.189 one pixel on (see test_object_masks).
+    splats = gaussians([[-0.01, 0.0, 2.0]], 1e-4, [0.9])
+    seen_from = camera(2, 1, focal=(100.0, 100.0))
+    truth, drawn = torch.tensor([[1, 0]]), torch.tensor([[0, 0]])
+    for beside, faint in ((0, 1 / 2), (2, 1.0)):
+        truth[0, 1] = beside
+        view = JudgedView(0, truth, drawn, torch.ones_like(truth, dtype=torch.bool))
+        result = evaluate(
+            rasterizer_for("cpu"),
+            splats,
+            [ToyView(seen_from, truth)],
+            [view],
+            [SceneObject.new(1, "cup")],
+            torch.tensor([1]),
+            {1: "cup"},
+        )
+        # Above 0.5 is the left pixel alone, above 0.1 the right one too, which does not count behind object 2.
+        assert (result.objects[0].silhouette_iou, result.objects[0].faint_silhouette_iou) == (1.0, faint)
 
 
 def test_overlap_of_all_pairs():
@@ -84,7 +153,8 @@ def test_the_edge_of_the_picture_is_a_boundary():
 
 def test_means_leave_out_what_is_not_known():
     scores = [
-        ObjectScore(id, f"o{id}", id, f"o{id}", "name", iou, iou, iou, iou, None) for id, iou in [(1, 0.5), (2, None)]
+        ObjectScore(id, f"o{id}", id, f"o{id}", "name", 1, iou, iou, iou, iou, iou, None)
+        for id, iou in [(1, 0.5), (2, None)]
     ]
     result = Evaluation(tuple(scores), 1).as_json()
     assert (result["mean_iou"], result["mean_faint_silhouette_iou"]) == (0.5, None)
