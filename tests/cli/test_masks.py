@@ -11,7 +11,7 @@ import torch
 from splatseg_ns.cli import main
 from splatseg_ns.masks import LabelFolder
 from splatseg_ns.scene import Capture, read_label_map
-from splatseg_ns.segmentation import SegmentationStore
+from splatseg_ns.segmentation import Segmentation, SegmentationStore
 from tests.cli.examples import TEST_VIEWS, SceneOnDisk
 from tests.cli.test_label import failure
 
@@ -76,6 +76,42 @@ def test_edited_objects_are_drawn_as_they_are(labelled: SceneOnDisk):
     assert float((ours == torch.where(truth == 2, 1, truth)).float().mean()) > 0.97
 
 
+def test_visible_masks_by_depth(labelled: SceneOnDisk):
+    out, overlapping = labelled.ply.parent / "out", labelled.ply.parent / "overlapping"
+    depth = ["masks", *labelled.arguments, "--views", "all", "--rule", "depth"]
+    assert main([*depth, "--out", str(out)]) == 0
+    assert main([*depth, "--gamma", "-0.9", "--out", str(overlapping)]) == 0
+    covered = {out: 0, overlapping: 0}
+    for view in Capture.load(labelled.data).names:
+        truth = read_label_map(labelled.masks / f"{view}.png")
+        for folder in (out, overlapping):
+            ours = read_label_map(folder / f"{view}.png")
+            assert float((ours == truth).float().mean()) > 0.93
+            covered[folder] += int((ours > 0).sum())
+    assert covered[overlapping] > covered[out]
+
+
+def test_amodal_masks_of_other_sets(labelled: SceneOnDisk):
+    covered = []
+    for gamma in ("0.9", "-0.9"):
+        out = labelled.ply.parent / f"out{gamma}"
+        arguments = ["--kind", "amodal", "--gamma", gamma, "--out", str(out)]
+        assert main(["masks", *labelled.arguments, *arguments]) == 0
+        covered.append(int(read_label_map(out / "1" / "view_03.png").sum()))
+    assert covered[0] < covered[1]
+
+
+def test_gamma_needs_votes_that_know_the_objects(labelled: SceneOnDisk, capsys: pytest.CaptureFixture[str]):
+    arguments = ["masks", *labelled.arguments, "--rule", "depth", "--out", str(labelled.ply.parent / "out")]
+    assert main(["objects", *labelled.arguments, "--delete", "red ball"]) == 0
+    assert "objects were edited" in failure(capsys, *arguments, "--gamma", "-0.4")
+    assert main(arguments) == 0
+    store = SegmentationStore(labelled.ply.with_name("scene.segmentation"))
+    document = store.load()
+    store.save(Segmentation.of(labelled.splats, document.labels, document.objects))
+    assert "keeps no votes" in failure(capsys, *arguments, "--gamma", "-0.4")
+
+
 def test_failures(labelled: SceneOnDisk, capsys: pytest.CaptureFixture[str]):
     arguments = ["masks", "--ply", str(labelled.ply), "--out", str(labelled.ply.parent / "out")]
     path = labelled.ply.parent / "path.json"
@@ -84,3 +120,8 @@ def test_failures(labelled: SceneOnDisk, capsys: pytest.CaptureFixture[str]):
     assert "/nowhere.json" in failure(capsys, *arguments, "--views", "/nowhere.json")
     assert "--data" in failure(capsys, *arguments)
     assert "--tau" in failure(capsys, *arguments, "--tau", "2")
+    assert "--rule depth or --kind amodal" in failure(capsys, *arguments, "--gamma", "-0.4")
+    assert "--rule is about visible masks" in failure(capsys, *arguments, "--rule", "depth", "--kind", "amodal")
+    assert "gamma is a number" in failure(
+        capsys, *arguments, "--data", str(labelled.data), "--rule", "depth", "--gamma", "3"
+    )
