@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -23,14 +23,17 @@ from splatseg_ns.lift import (
     Labels,
     Progress,
     Ranks,
+    Refine,
+    Refined,
     Solution,
     Solver,
     name_of,
+    refine,
     solver_named,
 )
 from splatseg_ns.masks import LabelFolder, LabelFolderConfig
-from splatseg_ns.scene import Splats
-from splatseg_ns.segmentation import Provenance, SceneObject, Segmentation, unique_name
+from splatseg_ns.scene import Capture, Splats, View, write_ply
+from splatseg_ns.segmentation import Provenance, SceneObject, Segmentation, SegmentationStore, unique_name
 
 
 @dataclass(kw_only=True)
@@ -52,10 +55,20 @@ class Label(SceneInputs):
     views: tuple[str, ...] = ("train",)
     """The views that vote: train, all, or names. Held-out views never vote unless they are named."""
 
+    refine: Path | None = None
+    """A .ply to write: a copy of the splats, fitted to pictures and (accurate!) masks, with its own segmentation."""
+
+    refine_steps: int = Refine.steps
+    """How many steps the copy is fitted for."""
+
+    refine_weight: float = Refine.label_weight
+    """What the masks count beside the pictures there: more makes better objects and worse pictures."""
+
     format: Annotated[LabelFolderConfig, tyro.conf.arg(name="")] = field(default_factory=LabelFolderConfig)
 
     def run(self) -> None:
         solver = self._chosen_solver()
+        self._check_refine()
         with process_group(self) as (device, ranks):
             replace(self, device=device)._run_as(ranks, solver)
 
@@ -95,14 +108,81 @@ class Label(SceneInputs):
             replaced = store.exists()
             store.save(document)
         _print_objects(document, statistics, solution.labels)
-        if solution.weights is not None and (rejected := int((solution.weights == 0).sum())):
-            say(f"masks that contradict what all views say, and so did not vote: {rejected}")
+        if (right := solution.corrections) is not None:
+            say(
+                f"{right.masks} masks, put right by what other views say: {right.moved} with edges moved, "
+                f"{right.renamed} renamed, {right.left_out} left out"
+            )
         for entry in document.objects:
             if not bool(document.rows(entry.id).any()):
                 say(f"{entry.name} (id {entry.id}): no Gaussian belongs to it; kept as an empty object")
         say(f"cameras and splats meet in {frame.name} frame")
         say(f"seconds: {watch}")
         say(f"{'replaced' if replaced else 'saved'} {store.folder}")
+        if self.refine is not None:
+            fitted, held_out = (
+                frame.move(replace(capture, views=part)).views for part in _fitted_and_held_out(capture, voting)
+            )
+            with watch.stage("refine"), progress("refine") as report:
+                refined = refine(
+                    rasterizer,
+                    splats,
+                    fitted,
+                    ids,
+                    self._refine_config(),
+                    solver=solution.solver,
+                    labels=solution.labels,
+                    held_out=held_out,
+                    progress=report,
+                )
+            document = self._document(refined.splats, folder, statistics, refined.solution)
+            self._save_refined(self.refine, document, refined)
+            say(f"refined in {watch.seconds['refine']:.2f} s")
+
+    def _refine_config(self) -> Refine:
+        return Refine(steps=self.refine_steps, label_weight=self.refine_weight)
+
+    def _check_refine(self) -> None:
+        """Find out before anything is done whether the refined splats can be made and written."""
+        if self.refine is None:
+            return
+        self._refine_config()
+        if self.refine.suffix.lower() != ".ply":
+            raise ValueError(f"{self.refine}: refined splats are written as a .ply; give --refine such a name")
+        if self.refine.resolve() == self.ply.resolve():
+            raise ValueError(f"{self.refine}: --refine would replace the splats of --ply; give it another name")
+        if self._refined_store().folder.resolve() == self.store().folder.resolve():
+            raise ValueError(
+                f"{self._refined_store().folder}: the segmentations of --ply and of --refine would be the same folder; "
+                "give --refine or --segmentation another name"
+            )
+        if not self.refine.absolute().parent.is_dir():
+            raise FileNotFoundError(f"{self.refine.parent}: no such folder; make it, or give --refine another name")
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise ValueError("--refine runs in one process; leave torchrun away, or label without --refine")
+
+    def _refined_store(self) -> SegmentationStore:
+        assert self.refine is not None
+        return SegmentationStore(self.refine.with_name(f"{self.refine.stem}.segmentation"))
+
+    def _save_refined(self, path: Path, document: Segmentation, refined: Refined) -> None:
+        """Write the changed splats and their document, and say what they cost."""
+        quality = {"before": asdict(refined.before), "after": asdict(refined.after)}
+        store = self._refined_store()
+        write_ply(path, refined.splats)
+        store.save(
+            document.with_entry("refine", ply=str(self.ply.resolve()), **asdict(self._refine_config()), psnr=quality)
+        )
+        changes = [
+            f"{before:.2f} -> {after:.2f} dB in the views {name}"
+            for name, before, after in (
+                ("fitted to", refined.before.fitted, refined.after.fitted),
+                ("held out", refined.before.held_out, refined.after.held_out),
+            )
+            if before is not None and after is not None
+        ]
+        say(f"PSNR of the refined splats: {', '.join(changes)}")
+        say(f"saved {path}, splats changed for pictures and masks, and their own segmentation {store.folder}")
 
     def _chosen_solver(self) -> Solver:
         if self.gamma is None:
@@ -176,6 +256,20 @@ def process_group(inputs: SceneInputs) -> Iterator[tuple[str, Ranks]]:
         yield str(device), Ranks.current()
     finally:
         dist.destroy_process_group()
+
+
+def _fitted_and_held_out(capture: Capture, voting: Sequence[View]) -> tuple[tuple[View, ...], tuple[View, ...]]:
+    """The views that splats are refined by, and the others.
+
+    All training views count with their pictures, but the masks of those alone that vote.
+    """
+    names = {view.name for view in voting}
+    fitted = tuple(
+        view if view.name in names else replace(view, label_source=None)
+        for view in capture
+        if view.name in names or view.split == "train"
+    )
+    return fitted, tuple(view for view in capture if view.name not in names and view.split != "train")
 
 
 def _print_objects(document: Segmentation, statistics: MaskStatistics, labels: Labels) -> None:

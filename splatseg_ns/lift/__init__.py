@@ -4,8 +4,8 @@ from splatseg_ns.lift.accumulate import Progress as Progress
 from splatseg_ns.lift.accumulate import accumulate_folds as accumulate_folds
 from splatseg_ns.lift.accumulate import accumulate_votes as accumulate_votes
 from splatseg_ns.lift.agreement import iou_of_objects as iou_of_objects
-from splatseg_ns.lift.agreement import mask_agreement as mask_agreement
 from splatseg_ns.lift.agreement import vote_agreement as vote_agreement
+from splatseg_ns.lift.corrections import Corrections as Corrections
 from splatseg_ns.lift.distributed import ONE_RANK as ONE_RANK
 from splatseg_ns.lift.distributed import Ranks as Ranks
 from splatseg_ns.lift.folds import Folds as Folds
@@ -16,8 +16,14 @@ from splatseg_ns.lift.labels import UNSEEN as UNSEEN
 from splatseg_ns.lift.labels import Labels as Labels
 from splatseg_ns.lift.object_masks import Shares as Shares
 from splatseg_ns.lift.object_masks import render_label_map as render_label_map
+from splatseg_ns.lift.object_masks import render_nearest_map as render_nearest_map
 from splatseg_ns.lift.object_masks import render_object_mask as render_object_mask
 from splatseg_ns.lift.object_masks import render_shares as render_shares
+from splatseg_ns.lift.refine import PicturedView as PicturedView
+from splatseg_ns.lift.refine import Psnr as Psnr
+from splatseg_ns.lift.refine import Refine as Refine
+from splatseg_ns.lift.refine import Refined as Refined
+from splatseg_ns.lift.refine import refine as refine
 from splatseg_ns.lift.revote import isolated_labels as isolated_labels
 from splatseg_ns.lift.revote import isolated_revote as isolated_revote
 from splatseg_ns.lift.solvers import DEFAULT_SOLVER as DEFAULT_SOLVER

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,10 +39,23 @@ class Comparison:
     shift: Ids  # [M, J] pixels by which the mask's edge is to be moved inwards; below 0 outwards
     known: NDArray[np.float64]  # [M] share of the mask's pixels of which the other views say anything
 
-    def own_iou(self, mask: int) -> float:
-        """Of the mask with the object whose name it has."""
-        at = np.flatnonzero(self.objects == self.masks[mask])
-        return float(self.iou[mask, at[0]]) if len(at) else 0.0
+    @property
+    def own_iou(self) -> NDArray[np.float64]:  # [M]
+        """Of each mask with the object whose name it has; 0 if that does not show."""
+        return np.where(self._own, self.iou, 0.0).sum(axis=1)
+
+    @property
+    def moved(self) -> int:
+        """How many masks would have to be moved to fit the object whose name they have."""
+        return int((self._own & (self.shift != 0)).sum())
+
+    def without_shifts(self) -> Comparison:
+        """The same with all edges where they are."""
+        return replace(self, shift=np.zeros_like(self.shift))
+
+    @property
+    def _own(self) -> NDArray[np.bool_]:  # [M, J]
+        return self.masks[:, None] == self.objects
 
 
 def compare(

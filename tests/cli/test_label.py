@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import torch
 
 from splatseg_ns.cli import main
 from splatseg_ns.masks import write_label_map
-from splatseg_ns.scene import read_label_map, write_ply
+from splatseg_ns.scene import read_label_map, read_ply, write_ply
 from splatseg_ns.segmentation import SegmentationStore
 from tests.cli.examples import SceneOnDisk, change_json
 
@@ -90,7 +91,7 @@ def test_no_matching_names(scene: SceneOnDisk, capsys: pytest.CaptureFixture[str
 def test_a_broken_number_in_the_ply(scene: SceneOnDisk, capsys: pytest.CaptureFixture[str]):
     means = scene.splats.means.clone()
     means[5, 1] = torch.nan
-    write_ply(scene.ply, type(scene.splats)(**{**scene.splats.tensors(), "means": means}))
+    write_ply(scene.ply, replace(scene.splats, means=means))
     assert "means of 1 Gaussians, the first at 5, are not finite" in label_failure(capsys, scene)
 
 
@@ -158,3 +159,38 @@ def test_as_a_process_of_its_own(scene: SceneOnDisk, tmp_path: Path):
 def test_splits_without_training_views(scene: SceneOnDisk, capsys: pytest.CaptureFixture[str]):
     change_json(scene.data / "transforms.json", {"train_filenames": []})
     assert "no view is for train" in label_failure(capsys, scene)
+
+
+def test_refined_splats_are_a_copy_with_a_document_of_their_own(scene: SceneOnDisk, capsys: pytest.CaptureFixture[str]):
+    before, out = scene.ply.read_bytes(), scene.ply.parent / "fine.ply"
+    options = ["--refine", str(out), "--refine-steps", "3", "--refine-weight", "0.7"]
+    assert main(["label", *scene.arguments, "--masks", str(scene.masks), *options]) == 0, capsys.readouterr().err
+    printed = capsys.readouterr().out
+    assert scene.ply.read_bytes() == before
+    SegmentationStore(scene.ply.with_name("scene.segmentation")).load(scene.splats)
+    refined = read_ply(out)
+    assert not torch.equal(refined.means, scene.splats.means)
+    document = SegmentationStore(out.with_name("fine.segmentation")).load(refined)
+    assert document.names == ["red ball", "green ball", "blue ball"]
+    assert float((document.labels == scene.truth)[document.labels >= 0].float().mean()) > 0.95
+    entry = document.history[-1]
+    assert entry.operation == "refine" and entry.parameters["steps"] == 3 and entry.parameters["label_weight"] == 0.7
+    held_out = [entry.parameters["psnr"][when]["held_out"] for when in ("before", "after")]
+    assert f"{held_out[0]:.2f} -> {held_out[1]:.2f} dB in the views held out" in printed
+    assert "fine.segmentation" in printed
+
+
+def test_refusals_of_refine_come_before_anything_is_saved(
+    scene: SceneOnDisk, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    out = scene.ply.parent / "fine.ply"
+    indirect = scene.ply.parent / "capture" / ".." / "scene.ply"
+    assert "would replace the splats of --ply" in label_failure(capsys, scene, "--refine", str(indirect))
+    assert "written as a .ply" in label_failure(capsys, scene, "--refine", str(out.with_suffix(".splat")))
+    assert "no such folder" in label_failure(capsys, scene, "--refine", str(out.parent / "nowhere" / "fine.ply"))
+    assert "steps is 0 or more" in label_failure(capsys, scene, "--refine", str(out), "--refine-steps", "-1")
+    same = ["--segmentation", str(out.with_name("fine.segmentation"))]
+    assert "would be the same folder" in label_failure(capsys, scene, "--refine", str(out), *same)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert "one process" in label_failure(capsys, scene, "--refine", str(out))
+    assert not scene.ply.with_name("scene.segmentation").exists() and not out.exists()

@@ -48,6 +48,8 @@ def test_the_shift_of_an_edge_is_found(off: int):
     assert comparison.shift[0, 0] == off and comparison.shift[1, 1] == 0
     assert comparison.iou[0, 0] > 0.9 and comparison.iou[1, 1] == 1.0
     assert comparison.iou[0, 1] == 0.0
+    assert comparison.moved == 1 and comparison.own_iou.tolist() == [comparison.iou[0, 0], 1.0]
+    assert comparison.without_shifts().moved == 0
 
 
 def test_pixels_that_nobody_knows_are_not_compared():

@@ -26,6 +26,9 @@ from splatseg_ns.lift.votes import Votes
 from splatseg_ns.raster import Rasterizer, ViewVotes
 from splatseg_ns.scene import Splats
 
+WORTH_MOVING_ANY = 0.1
+"""If fewer masks than this share would have to be moved, none is: edges are right, and what looks off is noise."""
+
 REMEMBERED_BYTES = 512 * 1024**2
 """Votes of single views are kept up to this size; those that do not fit are counted again when they are needed."""
 
@@ -90,10 +93,11 @@ class Robust:
     ) -> tuple[PackedViews, Corrections] | None:
         """The given masks as the current votes see them; None if the current ones are that already."""
         looks = list(self._looks(given, current, ballot, votes, decider))
-        usual = _usual_iou(given, looks)
+        usual, edges_are_off = _usual_iou(given, looks), _share_moved(given, looks) >= WORTH_MOVING_ANY
         views, corrections, changed = PackedViews(len(given.views)), Corrections(), False
         for look in looks:
-            verdicts = judge(look.comparison, usual, look.decided, self.reject_below, self.rename)
+            comparison = look.comparison if edges_are_off else look.comparison.without_shifts()
+            verdicts = judge(comparison, usual, look.decided, self.reject_below, self.rename)
             labels, counts = _arrays(look.given)
             consensus = look.consensus.unpacked()
             right = corrected(labels, counts, consensus, verdicts, given.objects, look.reach, self.blind_zones)
@@ -163,10 +167,17 @@ def _usual_iou(given: Evidence, looks: list[_Look]) -> Mapping[int, float]:
     shifted = torch.zeros(len(given.views), len(given.ids), dtype=torch.float64)
     column = {id: place for place, id in enumerate(given.ids.tolist())}
     for look in looks:
-        for row, id in enumerate(look.comparison.masks.tolist()):
-            shifted[look.given.position, column[id]] = 1.0 + look.comparison.own_iou(row)
+        for id, iou in zip(look.comparison.masks.tolist(), look.comparison.own_iou, strict=True):
+            shifted[look.given.position, column[id]] = 1.0 + iou
     known = given.ranks.sum_tensor(shifted).numpy()
     return {id: float(np.median(part[part > 0] - 1.0)) for id, part in zip(column, known.T, strict=True) if part.any()}
+
+
+def _share_moved(given: Evidence, looks: list[_Look]) -> float:
+    """Of the masks of all views, how many would have to be moved."""
+    counts = [[look.comparison.moved, len(look.comparison.masks)] for look in looks]
+    moved, masks = given.ranks.sum_tensor(torch.tensor([[0, 0], *counts]).sum(dim=0)).tolist()
+    return moved / max(masks, 1)
 
 
 def _arrays(view: LabelledView) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:  # [H, W] labels, and which count

@@ -99,6 +99,17 @@ def test_edges_that_are_off_are_moved(cpu: Rasterizer):
     assert share_right(solution.labels.ids, truth) > share_right(plain.labels.ids, truth) + 0.005
 
 
+def test_few_edges_that_seem_off_are_left_alone(cpu: Rasterizer):
+    splats, views, _ = true_views(cpu)
+    # One mask of twelve.
+    dirty = [views[0], moved_edges(views, 3)[1], *views[2:]]
+    evidence = Evidence.of(cpu, splats, dirty)
+    assert Robust(reach=0.08).solve(evidence).corrections is None
+    # One of six.
+    solution = Robust(reach=0.08).solve(Evidence.of(cpu, splats, dirty[:3]))
+    assert solution.corrections is not None and solution.corrections.moved == 1
+
+
 def test_a_single_view_is_believed(cpu: Rasterizer):
     splats, views, _ = true_views(cpu)
     evidence = Evidence.of(cpu, splats, views[:1])
