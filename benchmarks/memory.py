@@ -24,15 +24,15 @@ def peak_above_inputs(scene_file: Path, job: str, threads: int) -> int:
     return int(answer.stdout.split()[-1])
 
 
-def _reset_peak() -> int:
+def reset_peak() -> int:
     """Forget the peak so far where the system can; the bytes that are resident now, or the peak where it cannot."""
     if not _STATUS.exists():
-        return _peak()
+        return peak()
     Path("/proc/self/clear_refs").write_text("5")
     return _status_bytes("VmRSS")
 
 
-def _peak() -> int:
+def peak() -> int:
     """Bytes that were resident at most."""
     # Not ru_maxrss on Linux: a new process inherits that from the one that started it.
     if _STATUS.exists():
@@ -57,9 +57,9 @@ def main() -> None:
     # A tiny scene first, so that what is only loaded once does not count.
     engine_jobs(CpuRasterizer(threads=arguments.threads), _tiny())[arguments.job]()
     job = engine_jobs(CpuRasterizer(threads=arguments.threads), Scene.load(arguments.scene))[arguments.job]
-    before = _reset_peak()
+    before = reset_peak()
     job()
-    print(_peak() - before)
+    print(peak() - before)
 
 
 def _tiny() -> Scene:

@@ -244,7 +244,7 @@ def _arguments() -> argparse.Namespace:
 def main() -> None:
     arguments = _arguments()
     report = Report()
-    report.say(f"{datetime.date.today()}, {_processor()}, torch {torch.__version__}, {arguments.rounds} rounds.")
+    report.say(f"{datetime.date.today()}, {processor()}, torch {torch.__version__}, {arguments.rounds} rounds.")
     report.say()
     splats = {f"room of {size}": make_room(_size(size), sh_degree=arguments.sh_degree) for size in arguments.sizes}
     cameras = {picture: room_cameras(1, *picture)[0] for picture in arguments.pictures}
@@ -277,7 +277,7 @@ def _times(picture: tuple[int, int]) -> str:
     return f"{picture[0]}x{picture[1]}"
 
 
-def _processor() -> str:
+def processor() -> str:
     """The name of the processor, as far as the system tells it."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []

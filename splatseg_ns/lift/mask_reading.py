@@ -201,16 +201,7 @@ def corrected(
     that says nothing, if they show an object that has no mask here, and, next to a moved edge, where the mask could not
     have known: the thin parts that an eroded mask has lost, the gaps that a dilated one has filled.
     """
-    moved = np.where(_among([verdict.mask for verdict in verdicts], labels), BACKGROUND, labels)
-    deepest = np.full(labels.shape, -np.inf, dtype=np.float32)
-    for verdict in verdicts:
-        if verdict.object is None:
-            continue
-        edge = EdgeDistance.of((labels == verdict.mask) & counts, reach)
-        depth = edge.depth - verdict.shift
-        claimed = (edge.level >= verdict.shift) & (depth > deepest[edge.window])
-        moved[edge.window][claimed] = verdict.object
-        deepest[edge.window][claimed] = depth[claimed]
+    moved = _moved_masks(labels, counts, verdicts, reach)
     is_background = moved == BACKGROUND
     said_by = {verdict.object for verdict in verdicts}
     silent = _among([verdict.mask for verdict in verdicts if verdict.object is None], labels)
@@ -226,6 +217,24 @@ def corrected(
             else:
                 silent |= gaps(shown, verdict.shift) & (moved == verdict.object)
     return moved, counts & ~silent
+
+
+def _moved_masks(labels: Ids, counts: Mask, verdicts: Sequence[Verdict], reach: int) -> Ids:  # [H, W]
+    """The label map of the masks that say something, where they are to be and with their new names."""
+    moved = np.where(_among([verdict.mask for verdict in verdicts], labels), BACKGROUND, labels)
+    speaking = [verdict for verdict in verdicts if verdict.object is not None]
+    if not any(verdict.shift for verdict in speaking):
+        for verdict in speaking:
+            moved[labels == verdict.mask] = verdict.object
+        return moved
+    deepest = np.full(labels.shape, -np.inf, dtype=np.float32)
+    for verdict in speaking:
+        edge = EdgeDistance.of((labels == verdict.mask) & counts, reach)
+        depth = edge.depth - verdict.shift
+        claimed = (edge.level >= verdict.shift) & (depth > deepest[edge.window])
+        moved[edge.window][claimed] = verdict.object
+        deepest[edge.window][claimed] = depth[claimed]
+    return moved
 
 
 def _places(

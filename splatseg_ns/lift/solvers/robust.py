@@ -16,18 +16,21 @@ from splatseg_ns.lift.ballots import Ballot, by_mass
 from splatseg_ns.lift.consensus import labels_without, render_decided
 from splatseg_ns.lift.corrections import Corrections
 from splatseg_ns.lift.gamma import AUTO_FOLDS
-from splatseg_ns.lift.labels import Labels
+from splatseg_ns.lift.labels import BACKGROUND, Labels
 from splatseg_ns.lift.mask_reading import Comparison, compare, corrected, judge
 from splatseg_ns.lift.packed_maps import NOTHING, PackedMap, PackedViews
 from splatseg_ns.lift.solvers.evidence import Evidence, Solution
 from splatseg_ns.lift.solvers.flashsplat import FlashSplat
 from splatseg_ns.lift.views import LabelledView
-from splatseg_ns.lift.votes import Votes
+from splatseg_ns.lift.votes import Votes, column_of
 from splatseg_ns.raster import Rasterizer, ViewVotes
 from splatseg_ns.scene import Splats
 
 WORTH_MOVING_ANY = 0.1
 """If fewer masks than this share would have to be moved, none is: edges are right, and what looks off is noise."""
+
+WORTH_ANOTHER_ROUND = 0.01
+"""Another round follows if more pixels than this share of the objects' pixels have changed."""
 
 REMEMBERED_BYTES = 512 * 1024**2
 """Votes of single views are kept up to this size; those that do not fit are counted again when they are needed."""
@@ -45,7 +48,7 @@ class Robust:
     """Bias to the background, as FlashSplat's."""
 
     rounds: int = 3
-    """How often masks are compared with the consensus and put right, at most; it ends when nothing changes."""
+    """How often masks are compared with the consensus and put right, at most; it ends when hardly anything changes."""
 
     reach: float = 0.01
     """How far edges may be off, as a share of the picture's diagonal; 0 leaves all edges where they are."""
@@ -73,39 +76,41 @@ class Robust:
         return FlashSplat(self.gamma).decide(votes)
 
     def solve(self, evidence: Evidence) -> Solution:
-        """Count, put the masks right by what was decided, and count again, until nothing changes."""
+        """Count, put the masks right by what was decided, and count again, until hardly anything changes."""
         decider = FlashSplat(self.gamma)
         parts = AUTO_FOLDS if self.gamma == "auto" else 1
         current, corrections, ballot = evidence, None, _RememberedVotes()
         folds = current.count(folds=parts, ballot=ballot)
         for _ in range(self.rounds):
             put_right = self._put_right(evidence, current, ballot, folds.total, decider.settled(folds))
-            if put_right is None:
+            if put_right.changed == 0.0:
                 break
-            views, corrections = put_right
-            current, ballot = replace(evidence, views=views), _RememberedVotes()
+            corrections = put_right.corrections
+            current, ballot = replace(evidence, views=put_right.views), _RememberedVotes()
             folds = current.count(folds=parts, ballot=ballot)
+            if put_right.changed < WORTH_ANOTHER_ROUND:
+                break
         settled = decider.settled(folds)
         return Solution(settled.decide(folds.total), folds.total, replace(self, gamma=settled.gamma), corrections)
 
     def _put_right(
         self, given: Evidence, current: Evidence, ballot: Ballot, votes: Votes, decider: FlashSplat
-    ) -> tuple[PackedViews, Corrections] | None:
-        """The given masks as the current votes see them; None if the current ones are that already."""
+    ) -> _PutRight:
+        """The given masks as the current votes see them."""
         looks = list(self._looks(given, current, ballot, votes, decider))
         usual, edges_are_off = _usual_iou(given, looks), _share_moved(given, looks) >= WORTH_MOVING_ANY
-        views, corrections, changed = PackedViews(len(given.views)), Corrections(), False
+        views, corrections, changed = PackedViews(len(given.views)), Corrections(), torch.zeros(2)
         for look in looks:
             comparison = look.comparison if edges_are_off else look.comparison.without_shifts()
             verdicts = judge(comparison, usual, look.decided, self.reject_below, self.rename)
             labels, counts = _arrays(look.given)
-            consensus = look.consensus.unpacked()
+            consensus, before = look.consensus.unpacked(), look.current.unpacked()
             right = corrected(labels, counts, consensus, verdicts, given.objects, look.reach, self.blind_zones)
-            changed |= views.put(look.given.position, look.given.camera, *right) != look.current
+            after = views.put(look.given.position, look.given.camera, *right).unpacked()
+            changed += torch.tensor([(after != before).sum(), ((after > BACKGROUND) | (before > BACKGROUND)).sum()])
             corrections += Corrections.of(verdicts)
-        if not bool(given.ranks.sum_tensor(torch.tensor(float(changed)))):
-            return None
-        return views, corrections.over(given.ranks)
+        different, of_objects = given.ranks.sum_tensor(changed.double()).tolist()
+        return _PutRight(views, corrections.over(given.ranks), different / max(of_objects, 1.0))
 
     def _looks(
         self, given: Evidence, current: Evidence, ballot: Ballot, votes: Votes, decider: FlashSplat
@@ -122,9 +127,7 @@ class Robust:
             shown = render_decided(given.rasterizer, given.splats, camera, decided, given.ids).numpy()
             reach = round(self.reach * math.hypot(camera.width, camera.height))
             comparison = compare(*_arrays(view), shown, given.objects, reach)
-            yield _Look(
-                view, _packed(now), PackedMap.of(shown), comparison, frozenset(decided.unique().tolist()), reach
-            )
+            yield _Look(view, _packed(now), PackedMap.of(shown), comparison, _present(given.ids, decided), reach)
 
 
 class _RememberedVotes:
@@ -143,6 +146,16 @@ class _RememberedVotes:
             self._room -= size
             self._kept[view.position] = votes
         return votes
+
+
+@dataclass(frozen=True, eq=False)
+class _PutRight:
+    """Masks that have been put right."""
+
+    views: PackedViews
+    corrections: Corrections
+    changed: float
+    """How many pixels differ from those that have voted, as a share of the objects' pixels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,6 +191,12 @@ def _share_moved(given: Evidence, looks: list[_Look]) -> float:
     counts = [[look.comparison.moved, len(look.comparison.masks)] for look in looks]
     moved, masks = given.ranks.sum_tensor(torch.tensor([[0, 0], *counts]).sum(dim=0)).tolist()
     return moved / max(masks, 1)
+
+
+def _present(ids: Tensor, labels: Tensor) -> frozenset[int]:
+    """Those of the ids that are among the labels."""
+    found = torch.bincount(column_of(ids, labels) + 1, minlength=len(ids) + 1)[1:]
+    return frozenset(ids[found > 0].tolist())
 
 
 def _arrays(view: LabelledView) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:  # [H, W] labels, and which count
