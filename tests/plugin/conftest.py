@@ -1,0 +1,47 @@
+"""Runs for the tests of the plugin: trained once by the real ns-train."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from splatseg_ns.plugin.runs import Run
+from tests.cli.examples import SceneOnDisk
+from tests.plugin.examples import document_of, halves, trained, write_capture
+
+STEPS = 60
+
+
+@pytest.fixture(scope="session")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> SceneOnDisk:
+    """A capture that nobody changes."""
+    return write_capture(tmp_path_factory.mktemp("plugin"))
+
+
+@pytest.fixture(scope="session")
+def pristine_run(scene: SceneOnDisk, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Trained once, with densification; not to be changed."""
+    folder = tmp_path_factory.mktemp("trained")
+    words = [
+        "--max-num-iterations", STEPS, "--vis", "viewer", "--pipeline.model.warmup-length", "10",
+        "--pipeline.model.refine-every", "20",
+    ]  # fmt: skip
+    return Run.open(trained("splatseg-lite", scene, folder / "outputs", *map(str, words)))
+
+
+@pytest.fixture
+def run(pristine_run: Run, tmp_path: Path) -> Run:
+    """A copy to play with, in another place than where it was trained."""
+    folder = tmp_path / "moved" / "run"
+    shutil.copytree(pristine_run.folder, folder)
+    return Run.open(folder)
+
+
+@pytest.fixture
+def labelled_run(run: Run) -> Run:
+    """The copy with two objects, of which the second is hidden."""
+    splats = run.splats()
+    run.store.save(document_of(splats, halves(splats), hidden=(2,)))
+    return run

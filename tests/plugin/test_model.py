@@ -1,0 +1,201 @@
+"""The model's outputs, and what others read of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import torch
+from nerfstudio.data.scene_box import OrientedBox
+
+from splatseg_ns.plugin.lazy_lpips import LazyLpips
+from splatseg_ns.plugin.model import SplatsegModel
+from splatseg_ns.raster import rasterizer_for
+from splatseg_ns.scene import Splats, read_ply
+from tests.plugin.examples import OUTPUTS, document_of, halves, model_of, nerfstudio_camera
+from tests.raster.scenes import camera, cloud
+
+VIEW = camera(40, 32, focal=(30.0, 30.0))
+
+
+@pytest.fixture
+def splats() -> Splats:
+    return cloud(60, 5, size=0.2, degree=1)
+
+
+@pytest.fixture
+def model(splats: Splats) -> SplatsegModel:
+    return model_of(splats)
+
+
+def outputs_of(model: SplatsegModel) -> dict[str, torch.Tensor]:
+    return model.get_outputs_for_camera(nerfstudio_camera(VIEW))
+
+
+def test_pictures_are_those_of_the_engine(model: SplatsegModel, splats: Splats):
+    outputs = outputs_of(model)
+    picture = rasterizer_for("cpu").render(splats, VIEW)
+    torch.testing.assert_close(outputs["rgb"], picture.colors.clamp(0, 1))
+    torch.testing.assert_close(outputs["accumulation"][..., 0], picture.alpha)
+    drawn = picture.alpha > 0
+    torch.testing.assert_close(outputs["depth"][..., 0][drawn], picture.depth[drawn])
+    assert not bool((~drawn).all()) and float(outputs["depth"].min()) > 0.0
+
+
+def test_the_outputs_have_the_same_names_and_shapes_whatever_is_shown(model: SplatsegModel, splats: Splats):
+    shapes = []
+    for hidden in (None, (), (1,), (1, 2)):
+        model.show(None if hidden is None else document_of(splats, halves(splats), hidden))
+        outputs = outputs_of(model)
+        assert outputs.keys() == OUTPUTS
+        assert all(value.dtype == torch.float32 and value.isfinite().all() for value in outputs.values())
+        shapes.append({name: tuple(value.shape) for name, value in outputs.items()})
+    assert all(shape == shapes[0] for shape in shapes)
+    assert shapes[0]["object_mask"] == (32, 40, 1)
+    assert shapes[0]["segmentation"] == shapes[0]["objects"] == (32, 40, 3)
+
+
+def test_what_is_hidden_is_gone_from_objects_alone(model: SplatsegModel, splats: Splats):
+    before = outputs_of(model)
+    parameters = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    labels = halves(splats)
+    model.show(document_of(splats, labels, hidden=(1,)))
+    shown = outputs_of(model)
+    for name in ("rgb", "depth", "accumulation"):
+        assert torch.equal(before[name], shown[name])
+    alone = rasterizer_for("cpu").render(splats.subset(labels == 2), VIEW)
+    torch.testing.assert_close(shown["objects"], alone.colors.clamp(0, 1))
+    assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in parameters.items())
+    model.show(document_of(splats, labels))
+    assert torch.equal(outputs_of(model)["objects"], before["rgb"])
+
+
+def test_the_segmentation_is_blended_by_weight(model: SplatsegModel, splats: Splats):
+    labels = halves(splats)
+    document = document_of(splats, labels)
+    model.show(document)
+    outputs = outputs_of(model)
+    colors = torch.tensor([entry.color for entry in document.objects]) / 255
+    expected = rasterizer_for("cpu").render(splats, VIEW, features=colors[labels - 1]).colors
+    torch.testing.assert_close(outputs["segmentation"], expected.clamp(0, 1))
+    # Every Gaussian is of a visible object.
+    torch.testing.assert_close(outputs["object_mask"], outputs["accumulation"], atol=1e-5, rtol=0)
+    selection = labels == 1
+    model.show(document, selection)
+    mask = rasterizer_for("cpu").render(splats, VIEW, features=selection[:, None].float()).colors
+    torch.testing.assert_close(outputs_of(model)["object_mask"], mask)
+
+
+def test_a_document_of_other_splats_is_refused_and_one_that_was_outgrown_is_not_shown(
+    model: SplatsegModel, splats: Splats
+):
+    fewer = splats.subset(torch.arange(10))
+    with pytest.raises(ValueError, match="10 Gaussians, not of these 60"):
+        model.show(document_of(fewer, halves(fewer)))
+    model.show(document_of(splats, halves(splats), hidden=(1,)))
+    for name, tensor in list(model.gauss_params.items()):
+        model.gauss_params[name] = torch.nn.Parameter(tensor[:50].detach())
+    outputs = outputs_of(model)
+    assert torch.equal(outputs["objects"], outputs["rgb"]) and not bool(outputs["segmentation"].any())
+
+
+def test_a_step_of_training_shows_in_the_next_picture(model: SplatsegModel):
+    before = outputs_of(model)["rgb"]
+    with torch.no_grad():
+        model.gauss_params["features_dc"] += 0.5
+    assert float((outputs_of(model)["rgb"] - before).abs().max()) > 0.05
+
+
+def test_a_crop_box_cuts_every_picture(model: SplatsegModel, splats: Splats):
+    labels = halves(splats)
+    model.show(document_of(splats, labels, hidden=(2,)))
+    box = OrientedBox(torch.eye(3), torch.tensor([0.0, 0.0, 4.0]), torch.tensor([1.0, 1.0, 1.0]))
+    inside = (splats.means - torch.tensor([0.0, 0.0, 4.0])).abs().amax(dim=1) < 0.5
+    outputs = model.get_outputs_for_camera(nerfstudio_camera(VIEW), obb_box=box)
+    engine = rasterizer_for("cpu")
+    torch.testing.assert_close(outputs["rgb"], engine.render(splats.subset(inside), VIEW).colors.clamp(0, 1))
+    left = engine.render(splats.subset(inside & (labels == 1)), VIEW)
+    torch.testing.assert_close(outputs["objects"], left.colors.clamp(0, 1))
+    nowhere = OrientedBox(torch.eye(3), torch.full((3,), 99.0), torch.ones(3))
+    empty = model.get_outputs_for_camera(nerfstudio_camera(VIEW), obb_box=nowhere)
+    assert empty.keys() == OUTPUTS and not bool(empty["accumulation"].any())
+
+
+def test_rgba_has_the_colours_before_the_background(splats: Splats):
+    black, white = model_of(splats), model_of(splats)
+    white.config.background_color = "white"
+    pictures = [model.get_rgba_image(outputs_of(model)) for model in (black, white)]
+    assert pictures[0].shape == (32, 40, 4)
+    solid = pictures[0][..., 3] > 0.5
+    torch.testing.assert_close(pictures[0][solid], pictures[1][solid], atol=0.05, rtol=0)
+
+
+def test_exported_properties_are_the_chosen_rows_and_pictures_stay_whole(model: SplatsegModel, splats: Splats):
+    before = outputs_of(model)["rgb"]
+    model.export_only(halves(splats) == 2)
+    assert model.num_points == len(model.means) == len(model.shs_0) == len(model.opacities) == 30
+    assert torch.equal(model.scales, model.gauss_params["scales"][30:])
+    assert torch.equal(model.shs_rest, model.gauss_params["features_rest"][30:])
+    assert torch.equal(model.quats, model.gauss_params["quats"][30:])
+    assert torch.equal(outputs_of(model)["rgb"], before)
+
+
+def test_no_weights_of_lpips_belong_to_the_model(model: SplatsegModel):
+    names = set(model.state_dict())
+    assert {f"gauss_params.{name}" for name in ("means", "scales", "quats")} < names
+    assert not any("lpips" in name for name in names)
+
+
+def test_lpips_that_cannot_be_had_is_left_out_and_told_of_once(
+    model: SplatsegModel, capsys: pytest.CaptureFixture[str]
+):
+    outputs = outputs_of(model)
+    batch = {"image": outputs["rgb"].clone()}
+    broken = mock.Mock(side_effect=OSError("no network"))
+    with mock.patch("torchmetrics.image.lpip.LearnedPerceptualImagePatchSimilarity", broken):
+        for _ in range(2):
+            metrics, _ = model.get_image_metrics_and_images(outputs, batch)
+            assert metrics.keys() == {"psnr", "ssim"} and metrics["ssim"] == pytest.approx(1.0, abs=1e-4)
+    assert broken.call_count == 1
+    assert capsys.readouterr().out.count("No LPIPS") == 1
+
+
+def test_lpips_is_given_if_its_weights_are_there():
+    metric = LazyLpips()
+    picture = torch.zeros(1, 3, 8, 8)
+    name = "torchmetrics.image.lpip.LearnedPerceptualImagePatchSimilarity"
+    with mock.patch(name, return_value=FakeMetric()):
+        assert float(metric(picture, picture)) == 0.25
+
+
+class FakeMetric(torch.nn.Module):
+    """Stands for a network whose weights are there."""
+
+    def forward(self, truth: torch.Tensor, picture: torch.Tensor) -> torch.Tensor:
+        return torch.tensor(0.25)
+
+
+@pytest.mark.parametrize("degree", [0, 1, 3])
+def test_a_model_starts_from_seed_points(degree: int):
+    from nerfstudio.data.scene_box import SceneBox
+
+    from splatseg_ns.plugin.model import SplatsegModelConfig
+
+    points = torch.rand(50, 3)
+    colors = torch.randint(0, 255, (50, 3), dtype=torch.uint8)
+    model = SplatsegModelConfig(sh_degree=degree).setup(
+        scene_box=SceneBox(torch.tensor([[-1.0] * 3, [1.0] * 3])),
+        num_train_data=2,
+        metadata={},
+        seed_points=(points, colors),
+    )
+    assert torch.equal(model.means, points)
+    torch.testing.assert_close(model.colors, colors / 255, atol=1e-5, rtol=0)
+    assert model.features_rest.shape == (50, (degree + 1) ** 2 - 1, 3)
+
+
+def test_a_splat_of_the_demo_looks_the_same(shared_data: Path):
+    splats = read_ply(shared_data / "tabletop_splats.ply").subset(torch.arange(2000))
+    outputs = outputs_of(model_of(splats))
+    torch.testing.assert_close(outputs["rgb"], rasterizer_for("cpu").render(splats, VIEW).colors.clamp(0, 1))
