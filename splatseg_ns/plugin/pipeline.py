@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from threading import Lock
+from typing import Annotated, Any, Literal
 
 import torch
 import tyro
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from splatseg_ns.plugin.callers import is_exporting_splats
 from splatseg_ns.plugin.datamanager import SplatsegDatamanagerConfig
 from splatseg_ns.plugin.model import SplatsegModel, SplatsegModelConfig
+from splatseg_ns.raster import rasterizer_for
 from splatseg_ns.segmentation import SegmentationStore
 
 SEGMENTATION_FOLDER = "segmentation"
@@ -29,6 +32,13 @@ class SplatsegPipelineConfig(VanillaPipelineConfig):
     """specifies the datamanager config"""
     model: SplatsegModelConfig = field(default_factory=SplatsegModelConfig)
     """specifies the model config"""
+    masks: Path | None = None
+    """Label maps of the pictures (PNG, NPY, NPZ called like them, a folder per object, or COCO json): when training
+    ends those of the training pictures make objects, which are saved beside config.yml."""
+    solver: Literal["robust", "flashsplat", "gradient"] = "robust"
+    """What decides by the masks."""
+    gamma: float | Literal["auto"] | None = None
+    """Bias to the background, -1 to 1; auto takes what predicts held-out masks best. By default the solver's: 0."""
     torch_threads: int = 1
     """Threads of torch itself on a CPU, 0 for as many as torch likes. The engine has its own, which do the work. Those
     of torch wait for each other by spinning, and take ten times as long with as little as a browser beside them."""
@@ -46,6 +56,57 @@ class SplatsegPipeline(VanillaPipeline):
         if torch.device(device).type == "cpu" and config.torch_threads:
             torch.set_num_threads(config.torch_threads)
         super().__init__(config, device, *args, **kwargs)
+
+    def get_training_callbacks(
+        self, training_callback_attributes: TrainingCallbackAttributes
+    ) -> list[TrainingCallback]:
+        """Nerfstudio's, and what makes objects of the masks when training ends."""
+        callbacks = super().get_training_callbacks(training_callback_attributes)
+        if self.config.masks is not None:
+            self._check_labelling(self.config.masks)
+            trainer = training_callback_attributes.trainer
+            assert trainer is not None
+            callbacks.append(
+                TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN], self._label, args=[trainer.train_lock])
+            )
+        return callbacks
+
+    def _check_labelling(self, masks: Path) -> None:
+        """Stop before hours of training rather than after them."""
+        from splatseg_ns.plugin.after_training import chosen_solver
+
+        if not masks.exists():
+            raise SystemExit(f"splatseg: {masks}: no such folder of label maps; correct --pipeline.masks")
+        try:
+            chosen_solver(self.config.solver, self.config.gamma)
+        except ValueError as error:
+            raise SystemExit(f"splatseg: --pipeline.gamma: {error}") from error
+
+    def _label(self, train_lock: Lock, step: int) -> None:
+        """Make objects of the masks, by the checkpoint that has just been saved."""
+        # These modules need this one.
+        from splatseg_ns.plugin.after_training import chosen_solver, label_run
+        from splatseg_ns.plugin.runs import Run
+
+        folder, masks = self.config.run_folder, self.config.masks
+        if folder is None or masks is None:
+            return
+        solver = chosen_solver(self.config.solver, self.config.gamma)
+        # The viewer's threads go on rendering.
+        with train_lock:
+            try:
+                document = label_run(Run.open(folder), rasterizer_for(self.device), masks, solver)
+            # Whatever it is, the trained model is saved and stays to be looked at.
+            except Exception as error:
+                reason = " ".join(str(error).split()) or type(error).__name__
+                command = f"splatseg label --load-config {folder / 'config.yml'} --masks {masks}"
+                CONSOLE.print(f"splatseg: the masks made no objects: {reason}", style="bold red", markup=False)
+                CONSOLE.print(f"The trained model is saved; label it with: {command}", markup=False)
+                return
+            self._model.show(document)
+        counts = document.counts()
+        found = ", ".join(f"{entry.name} ({counts[entry.id]})" for entry in document.objects)
+        CONSOLE.print(f"Objects and their Gaussians: {found}. Saved in {folder / SEGMENTATION_FOLDER}", markup=False)
 
     def load_pipeline(self, loaded_state: dict[str, Any], step: int) -> None:
         """Load a checkpoint, and the segmentation unless training goes on from here, which makes other Gaussians."""

@@ -31,6 +31,8 @@ class SplatsegTrainerConfig(TrainerConfig):
         for owner in (self, self.pipeline.datamanager, self.pipeline.datamanager.dataparser):
             if owner.data is not None:
                 owner.data = Path(owner.data).resolve()
+        if self.pipeline.masks is not None:
+            self.pipeline.masks = self.pipeline.masks.resolve()
         super().save_config()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
