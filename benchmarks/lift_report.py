@@ -136,7 +136,7 @@ def _draw_conditions(axes: Axes, runs: Runs) -> None:
     axes.invert_yaxis()
     axes.set_xlabel("IoU in held-out views, %")
     axes.grid(axis="x", alpha=0.3)
-    axes.legend(fontsize=7, loc="lower left")
+    axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=3)
 
 
 def _draw_descent(axes: Axes, found: DescentComparison) -> None:
