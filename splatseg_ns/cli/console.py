@@ -38,15 +38,17 @@ def table(title: str, *columns: str) -> Table:
 @contextmanager
 def progress(what: str, quiet: bool = False) -> Iterator[Report]:
     """A bar that is told what is done of how much; it goes when the block ends."""
+    console = Console(stderr=True)
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=console,
         transient=True,
-        disable=quiet,
+        # In a log a bar that has gone leaves an empty line.
+        disable=quiet or not console.is_terminal,
     )
     with bar:
         task = bar.add_task(what, total=None)

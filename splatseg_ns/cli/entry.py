@@ -30,10 +30,13 @@ class CommandEntry(NamedTuple):
 
 COMMANDS = {
     "demo": CommandEntry("splatseg_ns.cli.demo", "Demo", "Label, judge and export the bundled capture."),
+    "attach": CommandEntry("splatseg_ns.cli.attach", "Attach", "Make a splatseg run of other splats."),
     "label": CommandEntry("splatseg_ns.cli.label", "Label", "Turn the masks of views into objects."),
     "objects": CommandEntry("splatseg_ns.cli.objects", "Objects", "List, rename, show, hide, delete or merge objects."),
     "masks": CommandEntry("splatseg_ns.cli.masks", "Masks", "Write masks of the objects in any views."),
     "export": CommandEntry("splatseg_ns.cli.export", "Export", "Write objects as .ply files."),
+    "extract": CommandEntry("splatseg_ns.cli.extract", "Extract", "Write objects as a run of their own."),
+    "remove": CommandEntry("splatseg_ns.cli.remove", "Remove", "Write the scene without some objects, as a run."),
     "eval": CommandEntry("splatseg_ns.cli.eval", "Eval", "Judge the objects by masks of held-out views."),
 }
 
@@ -55,7 +58,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{PROGRAM}: unknown command {words[0]!r}; {hint}", file=sys.stderr)
         return _MISUSED
     try:
-        _command(words[0], words[1:]).run()
+        command = _command(words[0], words[1:])
+        from splatseg_ns.raster import one_torch_thread
+
+        with one_torch_thread():
+            command.run()
     except (ValueError, LookupError, OSError, RuntimeError, ImportError) as error:
         print(f"{PROGRAM} {words[0]}: {error_line(error)}", file=sys.stderr)
         return _FAILED

@@ -14,10 +14,10 @@ from PIL import Image
 from torch import Tensor
 
 from splatseg_ns.cli.console import output, progress, say, table
-from splatseg_ns.cli.export import masks_of
 from splatseg_ns.cli.inputs import SceneInputs, chosen_views
 from splatseg_ns.cli.masks import mask_shares
-from splatseg_ns.cli.objects import object_ref
+from splatseg_ns.cli.objects import chosen_objects
+from splatseg_ns.cli.revote import masks_of
 from splatseg_ns.edit.extract import isolate_by_masks, isolate_by_votes
 from splatseg_ns.lift import LabelledViews, Labels
 from splatseg_ns.masks import LabelFolder, LabelFolderConfig
@@ -62,8 +62,7 @@ class Eval(SceneInputs):
 
     def run(self) -> None:
         splats, document = self.load()
-        chosen = [document.object(object_ref(document, word)) for word in self.objects] or list(document.objects)
-        chosen = list({entry.id: entry for entry in chosen}.values())
+        chosen = chosen_objects(document, self.objects) or list(document.objects)
         if not chosen:
             raise ValueError(f"{self.store().folder}: the segmentation has no objects to judge")
         rasterizer = self.rasterizer()

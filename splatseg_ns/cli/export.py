@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-import torch
 import tyro
 
-from splatseg_ns.cli.console import output, progress, say, table
-from splatseg_ns.cli.inputs import SceneInputs, chosen_views
-from splatseg_ns.cli.objects import object_ref
-from splatseg_ns.edit.extract import (
-    ExportedObject,
-    export_objects,
-    isolate_by_masks,
-    isolate_by_votes,
-    last_labelling,
-    with_gamma,
-)
+from splatseg_ns.cli.console import output, say, table
+from splatseg_ns.cli.inputs import SceneInputs
+from splatseg_ns.cli.objects import chosen_objects
+from splatseg_ns.cli.revote import isolated, placed_capture
+from splatseg_ns.edit.extract import ExportedObject, export_objects, with_gamma
 from splatseg_ns.lift import BACKGROUND
-from splatseg_ns.masks import LabelFolder, LabelFolderConfig
-from splatseg_ns.raster import Rasterizer
-from splatseg_ns.scene import Capture, Splats
 from splatseg_ns.segmentation import SceneObject, Segmentation
-from splatseg_ns.segmentation.frames import Frame
 
 
 @dataclass(kw_only=True)
@@ -46,7 +35,7 @@ class Export(SceneInputs):
     """All objects."""
 
     frame_of_files: Annotated[Literal["model", "world"], tyro.conf.arg(name="frame")] = "model"
-    """model: as the splats are; world: the frame of the capture's cameras (needs --data)."""
+    """model: as the splats are; world: the frame of the capture's cameras (a .ply needs --data)."""
 
     gamma: float | None = None
     """Decide by the votes again with this bias to the background; what was edited by hand stays."""
@@ -60,16 +49,14 @@ class Export(SceneInputs):
         rasterizer = self.rasterizer()
         if self.gamma is not None:
             document = with_gamma(document, self.gamma)
-        capture, frame = None, None
-        if self.data is not None or self.frame_of_files == "world":
-            capture = self.capture()
-            frame = self.frame(rasterizer, splats, capture)
         before = document.counts()
-        if self.revote:
-            document = self._isolated(rasterizer, splats, document, chosen, capture, frame)
         to_world = None
-        if self.frame_of_files == "world" and frame is not None:
-            to_world = torch.linalg.inv(frame.from_capture)
+        if self.revote or self.frame_of_files == "world":
+            placed = placed_capture(self, rasterizer, splats)
+            if self.revote:
+                document = isolated(rasterizer, splats, document, [entry.id for entry in chosen], placed)
+            if self.frame_of_files == "world":
+                to_world = self.to_world(placed.needed().frame)
         written = export_objects(self.out, splats, document, chosen, to_world)
         _print(written, before)
         say(f"wrote {self.out}")
@@ -79,43 +66,7 @@ class Export(SceneInputs):
             raise ValueError("give either --objects with some names or ids, or --all")
         if self.all:
             return list(document.objects)
-        found = {(entry := document.object(object_ref(document, word))).id: entry for word in self.objects}
-        return list(found.values())
-
-    def _isolated(
-        self,
-        rasterizer: Rasterizer,
-        splats: Splats,
-        document: Segmentation,
-        chosen: list[SceneObject],
-        capture: Capture | None,
-        frame: Frame | None,
-    ) -> Segmentation:
-        ids = [entry.id for entry in chosen if bool(document.rows(entry.id).any())]
-        if capture is None or frame is None:
-            reason = "no --data"
-        else:
-            try:
-                masks, views = masks_of(document, capture)
-            except (ValueError, LookupError, OSError) as error:
-                reason = str(error)
-            else:
-                say(f"re-vote: by the masks in {masks}")
-                with progress("re-vote") as report:
-                    return isolate_by_masks(rasterizer, splats, frame.move(views), document, ids, report)
-        say(f"re-vote: by the votes that were kept, not by masks ({reason})")
-        return isolate_by_votes(document, ids)
-
-
-def masks_of(document: Segmentation, capture: Capture) -> tuple[Path, Capture]:
-    """The masks that the document was made from, and the views that voted with their label maps."""
-    made = last_labelling(document)
-    if made is None or not {"masks", "views", "format"} <= made.keys():
-        raise ValueError("the segmentation does not say from which masks it was made")
-    masks = Path(made["masks"])
-    folder = LabelFolder.open(masks, capture.names, LabelFolderConfig(**made["format"]))
-    attached = folder.attach(capture)
-    return masks, replace(attached, views=chosen_views(attached, made["views"]))
+        return chosen_objects(document, self.objects)
 
 
 def _print(written: list[ExportedObject], before: dict[int, int]) -> None:

@@ -4,49 +4,83 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
+from torch import Tensor
 
+from splatseg_ns.cli.loading import load_nerfstudio
+from splatseg_ns.cli.scenes import PlyScene, Scene
 from splatseg_ns.raster import Rasterizer, rasterizer_for
-from splatseg_ns.scene import Capture, RenderProfile, Splats, Split, View, read_ply, render_profile
+from splatseg_ns.scene import Capture, RenderProfile, Splats, Split, View, render_profile
 from splatseg_ns.segmentation import Segmentation, SegmentationStore
-from splatseg_ns.segmentation.frames import Frame, find_frame, read_dataparser_transforms
+from splatseg_ns.segmentation.frames import Frame
+
+if TYPE_CHECKING:
+    from splatseg_ns.cli.run_scene import RunScene
 
 ProfileName = Literal["gsplat-1.4", "gsplat-1.5", "inria"]
-
-DATAPARSER_FILE = "dataparser_transforms.json"
 
 
 @dataclass(kw_only=True)
 class SceneInputs:
     """Splats, their capture and their segmentation."""
 
-    ply: Path
-    """The splats."""
+    load_config: Path | None = None
+    """The config.yml of a run of Nerfstudio, by splatseg or splatfacto. It can run code: open only runs you trust."""
+
+    ply: Path | None = None
+    """Instead of a run: splats in a file, which need --data wherever pictures matter."""
 
     data: Path | None = None
-    """The capture: a nerfstudio transforms.json, its folder, or a COLMAP folder."""
+    """The capture: a nerfstudio transforms.json, its folder, or a COLMAP folder; for a run, where it has been moved."""
 
     segmentation: Path | None = None
-    """The folder of the segmentation; by default scene.segmentation beside scene.ply."""
+    """Its folder; by default segmentation beside config.yml, or scene.segmentation beside scene.ply."""
 
     dataparser_transforms: Path | None = None
-    """The dataparser_transforms.json of the run that the splats were exported from; found by itself beside the ply."""
+    """The dataparser_transforms.json of the run that a .ply was exported from; found by itself beside the ply."""
 
     profile: ProfileName | None = None
-    """How the splats were trained to be rendered; by default what the segmentation says, else gsplat-1.4."""
+    """How the splats of a .ply were trained to be rendered; by default what the segmentation says, else gsplat-1.4."""
 
     antialiased: bool = False
-    """The splats were trained with antialiasing."""
+    """The splats of a .ply were trained with antialiasing."""
 
     device: str = "auto"
     """cpu, cuda or cuda:N; auto takes an NVIDIA GPU if there is one."""
 
+    @cached_property
+    def scene(self) -> Scene:
+        """Where the splats come from."""
+        if self.load_config is not None and self.ply is not None:
+            raise ValueError("--load-config and --ply both name splats; give one of them")
+        if self.load_config is not None:
+            return self.run_scene
+        if self.ply is None:
+            raise ValueError("which splats? give --load-config with the config.yml of a run, or --ply and --data")
+        return PlyScene(self.ply, self.data, self.dataparser_transforms)
+
+    @cached_property
+    def run_scene(self) -> RunScene:
+        """The run, read with Nerfstudio, which takes seconds to be loaded."""
+        given = {"dataparser-transforms": self.dataparser_transforms, "profile": self.profile}
+        for option in [name for name, value in given.items() if value is not None] + ["antialiased"] * self.antialiased:
+            raise ValueError(f"--{option} is about the splats of a .ply; a run knows it, so leave it out")
+        assert self.load_config is not None
+        if not self.load_config.exists():
+            # Nobody should wait for Nerfstudio to be told that.
+            raise FileNotFoundError(f"{self.load_config}: no such file; give the config.yml of a run")
+        load_nerfstudio()
+        from splatseg_ns.cli.run_scene import RunScene
+
+        return RunScene.open(self.load_config, self.data)
+
     def store(self) -> SegmentationStore:
         """Where the segmentation is kept."""
-        return SegmentationStore(self.segmentation or self.ply.with_name(f"{self.ply.stem}.segmentation"))
+        return self.scene.store if self.segmentation is None else SegmentationStore(self.segmentation)
 
     def torch_device(self) -> torch.device:
         """The device to work on."""
@@ -66,16 +100,17 @@ class SceneInputs:
 
     def splats(self, document: Segmentation | None = None) -> Splats:
         """The splats on the device, to be rendered as the options say, else as the document does."""
-        splats = read_ply(self.ply, profile=self._render_profile(document)).to(self.torch_device())
+        scene = self.scene
+        splats = scene.splats(self._render_profile(document)).to(self.torch_device())
         if len(splats) == 0:
-            raise ValueError(f"{self.ply}: holds no Gaussian; export the splats again")
+            raise ValueError(f"{scene.file}: holds no Gaussian; make the splats again")
         for name, tensor in splats.tensors().items():
             broken = ~tensor.flatten(1).isfinite().all(dim=1) if tensor.dim() > 1 else ~tensor.isfinite()
             if bool(broken.any()):
                 rows = broken.nonzero().flatten()
                 raise ValueError(
-                    f"{self.ply}: {name} of {len(rows)} Gaussians, the first at {int(rows[0])}, are not finite; "
-                    "remove these Gaussians, or export the splats again"
+                    f"{scene.file}: {name} of {len(rows)} Gaussians, the first at {int(rows[0])}, are not finite; "
+                    "remove these Gaussians, or make the splats again"
                 )
         return splats
 
@@ -93,22 +128,23 @@ class SceneInputs:
         """The splats and the document that belongs to them."""
         document = self.document()
         splats = self.splats(document)
-        document.check_splats(splats)
+        try:
+            document.check_splats(splats)
+        except ValueError as error:
+            raise ValueError(f"{self.store().folder}: {error}") from error
         return splats, document
 
     def capture(self) -> Capture:
         """The capture in its own frame."""
-        if self.data is None:
-            raise ValueError("which pictures? give --data with a transforms.json, its folder or a COLMAP folder")
-        return Capture.load(self.data)
+        return self.scene.capture()
 
     def frame(self, rasterizer: Rasterizer, splats: Splats, capture: Capture) -> Frame:
-        """The frame of the splats, found by looking at three pictures."""
-        path = self.dataparser_transforms
-        if path is None and (beside := self.ply.with_name(DATAPARSER_FILE)).is_file():
-            path = beside
-        dataparser = read_dataparser_transforms(path) if path is not None else None
-        return find_frame(rasterizer, splats, capture, dataparser).frame
+        """From the frame of the capture to that of the splats."""
+        return self.scene.frame(rasterizer, splats, capture)
+
+    def to_world(self, frame: Frame) -> Tensor:  # [4, 4]
+        """From the frame of the splats to that of the cameras in the capture's files."""
+        return self.scene.to_world(frame)
 
     def _render_profile(self, document: Segmentation | None) -> RenderProfile:
         if self.profile is None and document is not None and not self.antialiased:

@@ -9,31 +9,29 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-import numpy as np
 import torch
 import tyro
 
 from splatseg_ns.cli.console import Stopwatch, output, progress, say, table
 from splatseg_ns.cli.inputs import SceneInputs, chosen_views
+from splatseg_ns.cli.scenes import DATAPARSER_FILE, segmentation_beside
 from splatseg_ns.edit.extract import with_bias
 from splatseg_ns.lift import (
-    BACKGROUND,
     Evidence,
     LabelledViews,
     Labels,
-    Progress,
     Ranks,
     Refine,
     Refined,
     Solution,
     Solver,
-    name_of,
     refine,
     solver_named,
 )
 from splatseg_ns.masks import LabelFolder, LabelFolderConfig
 from splatseg_ns.scene import Capture, Splats, View, write_ply
-from splatseg_ns.segmentation import Provenance, SceneObject, Segmentation, SegmentationStore, unique_name
+from splatseg_ns.segmentation import Segmentation, SegmentationStore
+from splatseg_ns.segmentation.labelling import MaskStatistics, labelled_document
 
 
 @dataclass(kw_only=True)
@@ -98,7 +96,7 @@ class Label(SceneInputs):
                 "(0); are these the right files?"
             )
         with watch.stage("votes"), progress("votes", quiet) as report:
-            ids = [BACKGROUND, *statistics.pixels]
+            ids = statistics.ids
             solution = solver.solve(Evidence.of(rasterizer, splats, views, ids, ranks=ranks, progress=report))
         if quiet:
             return
@@ -149,12 +147,12 @@ class Label(SceneInputs):
         self._refine_config()
         if self.refine.suffix.lower() != ".ply":
             raise ValueError(f"{self.refine}: refined splats are written as a .ply; give --refine such a name")
-        if self.refine.resolve() == self.ply.resolve():
+        if self.ply is not None and self.refine.resolve() == self.ply.resolve():
             raise ValueError(f"{self.refine}: --refine would replace the splats of --ply; give it another name")
         if self._refined_store().folder.resolve() == self.store().folder.resolve():
             raise ValueError(
-                f"{self._refined_store().folder}: the segmentations of --ply and of --refine would be the same folder; "
-                "give --refine or --segmentation another name"
+                f"{self._refined_store().folder}: the segmentations of the splats and of --refine would be the same "
+                "folder; give --refine or --segmentation another name"
             )
         if not self.refine.absolute().parent.is_dir():
             raise FileNotFoundError(f"{self.refine.parent}: no such folder; make it, or give --refine another name")
@@ -163,7 +161,7 @@ class Label(SceneInputs):
 
     def _refined_store(self) -> SegmentationStore:
         assert self.refine is not None
-        return SegmentationStore(self.refine.with_name(f"{self.refine.stem}.segmentation"))
+        return SegmentationStore(segmentation_beside(self.refine))
 
     def _save_refined(self, path: Path, document: Segmentation, refined: Refined) -> None:
         """Write the changed splats and their document, and say what they cost."""
@@ -171,7 +169,9 @@ class Label(SceneInputs):
         store = self._refined_store()
         write_ply(path, refined.splats)
         store.save(
-            document.with_entry("refine", ply=str(self.ply.resolve()), **asdict(self._refine_config()), psnr=quality)
+            document.with_entry(
+                "refine", splats=str(self.scene.file.resolve()), **asdict(self._refine_config()), psnr=quality
+            )
         )
         changes = [
             f"{before:.2f} -> {after:.2f} dB in the views {name}"
@@ -183,6 +183,8 @@ class Label(SceneInputs):
         ]
         say(f"PSNR of the refined splats: {', '.join(changes)}")
         say(f"saved {path}, splats changed for pictures and masks, and their own segmentation {store.folder}")
+        if self.load_config is not None and (transforms := self.scene.file.with_name(DATAPARSER_FILE)).is_file():
+            say(f"they are where the run's are: give --dataparser-transforms {transforms} with them")
 
     def _chosen_solver(self) -> Solver:
         if self.gamma is None:
@@ -196,47 +198,16 @@ class Label(SceneInputs):
     def _document(
         self, splats: Splats, folder: LabelFolder, statistics: MaskStatistics, solution: Solution
     ) -> Segmentation:
-        solver, settled = name_of(solution.solver), asdict(solution.solver)  # pyright: ignore[reportArgumentType]
-        source = {"masks": str(self.masks.resolve()), "data": str(self.data.resolve()) if self.data else ""}
-        objects: list[SceneObject] = []
-        for id, views in statistics.views.items():
-            known = folder.name(id)
-            name = unique_name(known.name, {entry.name for entry in objects})
-            made = Provenance(({"masks": source["masks"], "views": views},), solver, settled)
-            objects.append(SceneObject(id, name, known.color, provenance=made))
-        document = Segmentation.of(splats, solution.labels.ids, objects, solution.votes)
-        return document.with_entry(
-            "label", **source, views=list(self.views), format=asdict(self.format), solver=solver, settled=settled
+        return labelled_document(
+            splats,
+            folder,
+            statistics,
+            solution,
+            masks=self.masks,
+            format=self.format,
+            data=self.scene.data,
+            views=self.views,
         )
-
-
-@dataclass(frozen=True)
-class MaskStatistics:
-    """What the label maps of the voting views hold, object by object in ascending order."""
-
-    pixels: dict[int, int]
-    views: dict[int, int]
-    total: int
-    """Pixels of all maps that count."""
-
-    @staticmethod
-    def of(views: LabelledViews, report: Progress) -> MaskStatistics:
-        """Read all maps once; what fits stays in memory for the votes."""
-        pixels: dict[int, int] = {}
-        seen_in: dict[int, int] = {}
-        total = 0
-        for position in range(len(views)):
-            for view in views.read([position]):
-                counted = view.labels if view.pixel_mask is None else view.labels[view.pixel_mask]
-                total += counted.numel()
-                # Torch sorts with all its threads, which wait for each other where the machine is busy.
-                found = np.unique(counted.numpy(), return_counts=True)
-                for id, count in zip(*(part.tolist() for part in found), strict=True):
-                    if id > BACKGROUND:
-                        pixels[id] = pixels.get(id, 0) + count
-                        seen_in[id] = seen_in.get(id, 0) + 1
-            report(position + 1, len(views))
-        return MaskStatistics(dict(sorted(pixels.items())), dict(sorted(seen_in.items())), total)
 
 
 @contextmanager

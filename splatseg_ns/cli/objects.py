@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from splatseg_ns.cli.console import output, say, table
 from splatseg_ns.cli.inputs import SceneInputs
-from splatseg_ns.segmentation import EditingSession, ObjectRef, Segmentation
+from splatseg_ns.segmentation import EditingSession, ObjectRef, SceneObject, Segmentation
 
 
 @dataclass(kw_only=True)
@@ -59,6 +60,12 @@ class Objects(SceneInputs):
 def object_ref(document: Segmentation, word: str) -> ObjectRef:
     """What a word on the command line means: a name, else an id."""
     return int(word) if word not in document.names and word.isdecimal() else word
+
+
+def chosen_objects(document: Segmentation, words: Sequence[str]) -> list[SceneObject]:
+    """The objects that these words name, each once."""
+    found = {(entry := document.object(object_ref(document, word))).id: entry for word in words}
+    return list(found.values())
 
 
 def _print(document: Segmentation) -> None:

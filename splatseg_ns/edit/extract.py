@@ -222,11 +222,16 @@ def _write_rows(path: Path, splats: Splats, rows: Tensor) -> tuple[int, Path | N
     return count, path
 
 
+def file_stem(object: SceneObject) -> str:
+    """The name of an object as a harmless name of a file."""
+    return re.sub(r"[^\w.-]+", "_", object.name).strip("._") or "object"
+
+
 def _file_stems(objects: Sequence[SceneObject]) -> list[str]:
     """Names of objects as names of files: harmless, and different also where the case of letters does not count."""
     taken, stems = {REMAINDER}, []
     for object in objects:
-        stem = re.sub(r"[^\w.-]+", "_", object.name).strip("._") or "object"
+        stem = file_stem(object)
         if stem.lower() in taken:
             stem = f"{stem}_{object.id}"
         taken.add(stem.lower())

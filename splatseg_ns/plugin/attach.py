@@ -1,77 +1,159 @@
-"""Runs of splatfacto as runs of splatseg, without training and without copying a checkpoint."""
+"""Splats that were trained otherwise as runs of splatseg: no training, and no copy of a checkpoint."""
 
 from __future__ import annotations
 
+import json
 import os
-import shutil
 from copy import deepcopy
-from dataclasses import fields
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from nerfstudio.configs.base_config import InstantiateConfig
-from nerfstudio.data.datamanagers.full_images_datamanager import FullImageDatamanagerConfig
+import torch
+from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
 
-from splatseg_ns.plugin.datamanager import SplatsegDatamanagerConfig
-from splatseg_ns.plugin.model import SplatsegModelConfig
-from splatseg_ns.plugin.pipeline import SplatsegPipelineConfig
-from splatseg_ns.plugin.runs import Run
+from splatseg_ns.plugin.methods import splatseg
+from splatseg_ns.plugin.new_run import (
+    CHECKPOINT_FOLDER,
+    Method,
+    check_target,
+    config_for,
+    folder_beside,
+    new_folder,
+    write_run_files,
+)
+from splatseg_ns.plugin.parameters import parameters_of
+from splatseg_ns.plugin.runs import DATAPARSER_FILE, Run
 from splatseg_ns.plugin.trainer import CONFIG_FILE, SplatsegTrainerConfig
+from splatseg_ns.scene import Capture, Splats, Split, View, render_profile
+from splatseg_ns.segmentation import Segmentation
 
-METHOD = "splatseg"
+METHOD: Method = "splatseg"
 
-_DATAPARSER_FILE = "dataparser_transforms.json"
+_STEP = 29_999
+"""Of splats that nobody knows the last step of: splatfacto's."""
+
+_CAMERA_MODELS = {"perspective": "OPENCV", "fisheye": "OPENCV_FISHEYE"}
+
+
+def time_stamp() -> str:
+    """The time as ns-train names runs by it."""
+    return f"{datetime.now():%Y-%m-%d_%H%M%S}"
 
 
 def attach_run(run: Run, folder: Path | None = None) -> Path:
     """Make a splatseg run of the same splats, and give its config.yml.
 
     The checkpoint is shared: a second name for the same file, or a link to it where the file system has no such thing.
-    By default the new run's folder stands beside that of the old one's method, under ``splatseg``.
+    By default the new run's folder stands beside that of the old one's method, under ``splatseg``. A segmentation that
+    the old run has comes along.
     """
-    checkpoint = run.checkpoint
-    config = splatseg_config(run)
-    if folder is None:
-        config.timestamp = f"{run.folder.name}-{datetime.now():%Y-%m-%d_%H%M%S}"
-        folder = run.folder.parent.with_name(METHOD) / config.timestamp
-    if (folder / CONFIG_FILE).exists():
-        raise FileExistsError(f"{folder}: a run is there already; name another folder")
-    config.pipeline.run_folder = folder.absolute()
-    target = config.get_checkpoint_dir()
-    target.mkdir(parents=True, exist_ok=True)
-    _share(checkpoint, target / checkpoint.name)
-    transforms = run.folder / _DATAPARSER_FILE
-    if transforms.is_file():
-        shutil.copyfile(transforms, folder / _DATAPARSER_FILE)
-    config.save_config()
+    checkpoint, config = run.checkpoint, config_for(run, METHOD)
+    document = run.store.load(run.splats()) if run.store.exists() else None
+    folder = check_target(run, folder or folder_beside(run, METHOD, f"{run.folder.name}-{time_stamp()}"), METHOD)
+    with new_folder(folder) as written:
+        (written / CHECKPOINT_FOLDER).mkdir()
+        _share(checkpoint, written / CHECKPOINT_FOLDER / checkpoint.name)
+        write_run_files(written, folder, config, run, document)
     return folder / CONFIG_FILE
 
 
-def splatseg_config(run: Run) -> SplatsegTrainerConfig:
-    """The same configuration with the parts that know of segmentation."""
-    old = deepcopy(run.config)
-    pipeline = old.pipeline
-    datamanager: Any = pipeline.datamanager
-    if isinstance(datamanager, FullImageDatamanagerConfig):
-        datamanager = _as(SplatsegDatamanagerConfig, datamanager)
-    datamanager.data = datamanager.dataparser.data = run.data
-    new = _as(SplatsegTrainerConfig, old)
-    new.pipeline = _as(SplatsegPipelineConfig, pipeline)
-    new.pipeline.datamanager = datamanager
-    new.pipeline.model = _as(SplatsegModelConfig, pipeline.model)
-    new.pipeline.run_folder = None
-    new.method_name = METHOD
-    new.data = run.data
-    # Of a run that was resumed; this one starts from its own checkpoint.
-    new.load_dir = new.load_checkpoint = new.load_config = new.load_step = None
-    return new
+def attach_splats(
+    splats: Splats,
+    capture: Capture,  # in the frame of the splats
+    folder: Path,
+    document: Segmentation | None = None,
+) -> Path:
+    """Make a splatseg run of splats that Nerfstudio has not trained, and give its config.yml.
+
+    The run's own transforms.json states the cameras where the splats are, and pictures by their full paths.
+    """
+    folder = folder.absolute()
+    config = _config_of(splats, folder)
+    parameters = parameters_of(splats)
+    tensors = {f"_model.gauss_params.{name}": tensor.cpu().contiguous() for name, tensor in parameters.items()}
+    with new_folder(folder) as written:
+        (written / CHECKPOINT_FOLDER).mkdir()
+        path = written / CHECKPOINT_FOLDER / f"step-{_STEP:09d}.ckpt"
+        torch.save({"step": _STEP, "pipeline": tensors}, path)
+        (written / "transforms.json").write_text(json.dumps(_transforms_of(capture), indent=1), encoding="utf-8")
+        same = {"transform": torch.eye(4)[:3].tolist(), "scale": 1.0}
+        (written / DATAPARSER_FILE).write_text(json.dumps(same, indent=1), encoding="utf-8")
+        write_run_files(written, folder, config, document=document)
+    return folder / CONFIG_FILE
 
 
-def _as(kind: type[Any], config: InstantiateConfig) -> Any:
-    """A configuration of another kind with all that both have. Old files lack the fields of newer versions."""
-    shared = {field.name for field in fields(kind)} - {"_target"}
-    return kind(**{name: getattr(config, name) for name in shared if hasattr(config, name)})
+def _config_of(splats: Splats, folder: Path) -> SplatsegTrainerConfig:
+    """As ns-train writes it, for these splats; the frame stays as it is."""
+    config = deepcopy(splatseg.config)
+    assert isinstance(config, SplatsegTrainerConfig)
+    model, profile = config.pipeline.model, splats.profile
+    # Colours that do not depend on direction are kept with a first degree of zeros.
+    model.sh_degree = max(splats.sh_degree, 1)
+    # As most train; splatfacto's random ones leave another colour behind what is empty.
+    model.background_color = "black"
+    known: Any = profile.name
+    model.render_profile = known
+    model.rasterize_mode = "antialiased" if profile.antialiased else "classic"
+    if render_profile(profile.name, antialiased=profile.antialiased) != profile:
+        raise ValueError(f"a run cannot state a render profile of its own making as {profile.name!r} is")
+    config.pipeline.datamanager.dataparser = NerfstudioDataParserConfig(
+        data=folder,
+        orientation_method="none",
+        center_method="none",
+        auto_scale_poses=False,
+        downscale_factor=1,
+    )
+    config.data = config.pipeline.datamanager.data = folder
+    config.experiment_name = folder.parents[1].name or folder.name
+    return config
+
+
+def _transforms_of(capture: Capture) -> dict[str, Any]:
+    """What a transforms.json says of these views."""
+    kinds = sorted({view.lens.kind for view in capture})
+    if len(kinds) > 1:
+        raise ValueError(
+            f"{capture.folder}: some pictures are {', others '.join(kinds)}; a run of Nerfstudio has one kind of lens"
+        )
+    masked = [view for view in capture if view.mask_path is not None]
+    if masked and len(masked) < len(capture):
+        raise ValueError(
+            f"{capture.folder}: {len(masked)} of {len(capture)} pictures have a mask; a run of Nerfstudio has one for "
+            "each picture or for none"
+        )
+    names: dict[Split, list[str]] = {
+        split: [str(view.image_path.absolute()) for view in capture.with_split(split)]
+        for split in ("train", "val", "test")
+    }
+    # Nerfstudio judges a run by one of both, and cannot load it without.
+    held_out = names["val"] or names["test"] or names["train"]
+    return {
+        "camera_model": _CAMERA_MODELS[kinds[0]],
+        "frames": [_frame_of(view) for view in capture],
+        "train_filenames": names["train"] or held_out,
+        "val_filenames": names["val"] or held_out,
+        "test_filenames": names["test"] or held_out,
+    }
+
+
+def _frame_of(view: View) -> dict[str, Any]:
+    pose = torch.linalg.inv(view.viewmat.double())
+    pose[:3, 1:3] *= -1.0
+    lens = asdict(view.lens)
+    numbers = {"fl_x": lens.pop("fx"), "fl_y": lens.pop("fy"), "cx": lens.pop("cx"), "cy": lens.pop("cy")}
+    kept = {name: lens[name] for name in ("k1", "k2", "k3", "k4", "p1", "p2")}
+    mask = {} if view.mask_path is None else {"mask_path": str(view.mask_path.absolute())}
+    return {
+        "file_path": str(view.image_path.absolute()),
+        "w": view.width,
+        "h": view.height,
+        **numbers,
+        **kept,
+        "transform_matrix": pose.tolist(),
+        **mask,
+    }
 
 
 def _share(source: Path, target: Path) -> None:

@@ -35,7 +35,10 @@ from splatseg_ns.plugin.trainer import CONFIG_FILE
 from splatseg_ns.scene import Capture, Lens, RenderProfile, Splats, Split, View
 from splatseg_ns.scene.view import view_names
 from splatseg_ns.segmentation import SegmentationStore
-from splatseg_ns.segmentation.frames import Frame
+from splatseg_ns.segmentation.frames import Frame, read_dataparser_transforms
+
+DATAPARSER_FILE = "dataparser_transforms.json"
+"""What the dataparser did to the capture's frame, beside config.yml."""
 
 _LENSES: dict[int, Literal["perspective", "fisheye"]] = {
     CameraType.PERSPECTIVE.value: "perspective",
@@ -43,6 +46,12 @@ _LENSES: dict[int, Literal["perspective", "fisheye"]] = {
 }
 _SPLITS: tuple[Split, ...] = ("train", "test", "val")
 """A picture in more than one of them is of the first."""
+
+_UNREADABLE = (OSError, RuntimeError, EOFError, AttributeError, KeyError, TypeError, ValueError, pickle.UnpicklingError)
+"""What torch raises for files that are no checkpoints."""
+
+_SAME_PLACE = 1e-4
+"""How far, in parts of the scene, a capture may be from where it was trained on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,8 +62,8 @@ class Run:
     """Where config.yml lies now, wherever it was written."""
 
     config: TrainerConfig
-    data: Path
-    """The capture, where it is now."""
+    given_data: Path | None = None
+    """Where the capture is now, if that was said."""
 
     @staticmethod
     def open(config_file: str | Path, data: str | Path | None = None) -> Run:
@@ -62,8 +71,27 @@ class Run:
         path = Path(config_file)
         path = path / CONFIG_FILE if path.is_dir() else path
         config = read_config(path)
-        folder = path.absolute().parent
-        return Run(folder, config, _data_of(config, folder, None if data is None else Path(data), path))
+        given = None if data is None else Path(data)
+        if given is not None and not given.exists():
+            raise FileNotFoundError(f"{given}: no such capture")
+        return Run(path.absolute().parent, config, given)
+
+    @cached_property
+    def data(self) -> Path:
+        """The capture, where it is now: as given, as stated, or as stated from where the run was trained."""
+        if self.given_data is not None:
+            return self.given_data.absolute()
+        datamanager: Any = self.config.pipeline.datamanager
+        stated = Path(datamanager.data or datamanager.dataparser.data)
+        for base in (Path.cwd(), *_training_folders(self.config, self.folder)):
+            if (found := base / stated).exists():
+                return found.absolute()
+        # Runs of splats from elsewhere bring their own, and may have been moved with it.
+        if (self.folder / "transforms.json").is_file():
+            return self.folder
+        raise FileNotFoundError(
+            f"{self.folder / CONFIG_FILE}: its capture {stated} is not there; say with --data where it is now"
+        )
 
     @property
     def model_config(self) -> SplatfactoModelConfig:
@@ -96,6 +124,16 @@ class Run:
                 f"{self.checkpoint_folder}: no checkpoint (step-*.ckpt) is there; restore it, or train again"
             )
         return found[-1]
+
+    @property
+    def step(self) -> int:
+        """After which the newest checkpoint was written."""
+        return self._loaded[0]
+
+    @property
+    def tensors(self) -> Mapping[str, Tensor]:
+        """All of the newest checkpoint's pipeline, by their names there; to be read, not to be changed."""
+        return self._loaded[1]
 
     def splats(self) -> Splats:
         """The Gaussians of the newest checkpoint."""
@@ -148,18 +186,18 @@ class Run:
 
     def frame(self) -> Frame:
         """From the frame of the capture's file to that of the splats: what its dataparser did."""
-        train = self._dataparser_outputs["train"]
-        matrix = torch.eye(4, dtype=torch.float64)
-        matrix[:3] = train.dataparser_transform.double()
-        scale = float(train.dataparser_scale)
+        return Frame("nerfstudio's dataparser", self._from_capture(self._dataparser_outputs["train"]))
+
+    def _from_capture(self, train: DataparserOutputs) -> Tensor:  # [4, 4] float64
+        matrix = _dataparser_matrix(train)
         if isinstance(self._dataparser_config, NerfstudioDataParserConfig):
             # What it writes starts from the frame before the capture's own applied_transform.
             capture = Capture.load(self.data)
             applied = torch.eye(4, dtype=torch.float64)
             applied[:3] = capture.applied_transform.double()
-            matrix, scale = matrix @ torch.linalg.inv(applied), scale / capture.applied_scale
-        matrix[:3] *= scale
-        return Frame("nerfstudio's dataparser", matrix)
+            matrix = matrix @ torch.linalg.inv(applied)
+            matrix[:3] /= capture.applied_scale
+        return matrix
 
     @property
     def _dataparser_config(self) -> Any:
@@ -167,17 +205,22 @@ class Run:
         return datamanager.dataparser
 
     @cached_property
-    def _state(self) -> Mapping[str, Tensor]:
-        """The model's tensors by their names in the model."""
+    def _loaded(self) -> tuple[int, Mapping[str, Tensor]]:
+        """Step and tensors of the newest checkpoint."""
         path = self.checkpoint
         try:
             # What is not asked for, as the optimizers' state, is not read.
-            loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["pipeline"]
-        except (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
+            loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            tensors = {name: tensor for name, tensor in loaded["pipeline"].items() if isinstance(tensor, Tensor)}
+            return int(loaded["step"]), tensors
+        except _UNREADABLE as error:
             reason = str(error).strip().partition("\n")[0]
             raise ValueError(f"{path}: no readable checkpoint ({reason}); restore it, or train again") from error
-        names = {name: name.removeprefix("module.").removeprefix("_model.").removeprefix("module.") for name in loaded}
-        return {names[name]: tensor for name, tensor in loaded.items() if isinstance(tensor, Tensor)}
+
+    @cached_property
+    def _state(self) -> Mapping[str, Tensor]:
+        """The model's tensors by their names in the model."""
+        return {name_in_model(name): tensor for name, tensor in self.tensors.items()}
 
     @cached_property
     def _dataparser_outputs(self) -> dict[Split, DataparserOutputs]:
@@ -198,7 +241,22 @@ class Run:
                     if split == "train":
                         reason = " ".join(str(error).split()) or type(error).__name__
                         raise ValueError(f"{self.data}: Nerfstudio cannot read this capture ({reason})") from error
+        self._check_place(outputs["train"])
         return outputs
+
+    def _check_place(self, train: DataparserOutputs) -> None:
+        """Stop if the capture would be put elsewhere than when the run was trained: the splats are not there."""
+        path = self.folder / DATAPARSER_FILE
+        if not path.is_file():
+            return
+        trained = read_dataparser_transforms(path)
+        # Old versions write it without the capture's own applied_transform.
+        now = (_dataparser_matrix(train), self._from_capture(train))
+        if not any(torch.allclose(matrix, trained, rtol=_SAME_PLACE, atol=_SAME_PLACE) for matrix in now):
+            raise ValueError(
+                f"{self.data}: its cameras have changed since the run was trained ({path.name} says otherwise), so the "
+                "splats are not where they would be looked for; give the capture that the run was trained on"
+            )
 
     def _poses(self, part: DataparserOutputs, split: Split) -> Tensor:  # [M, 3, 4]
         """Camera to world in OpenGL axes, for training pictures with what the camera optimizer found."""
@@ -226,6 +284,11 @@ class Run:
         return torch.stack(poses)
 
 
+def name_in_model(name: str) -> str:
+    """What the model calls a tensor of its pipeline's checkpoint."""
+    return name.removeprefix("module.").removeprefix("_model.").removeprefix("module.")
+
+
 def read_config(path: Path) -> TrainerConfig:
     """The configuration of a run of splatfacto or of a method made from it."""
     if not path.is_file():
@@ -241,20 +304,6 @@ def read_config(path: Path) -> TrainerConfig:
     return config
 
 
-def _data_of(config: TrainerConfig, folder: Path, given: Path | None, path: Path) -> Path:
-    """Where the capture is: as given, as stated, or as stated from where the run was trained."""
-    if given is not None:
-        if not given.exists():
-            raise FileNotFoundError(f"{given}: no such capture")
-        return given.absolute()
-    datamanager: Any = config.pipeline.datamanager
-    stated = Path(datamanager.data or datamanager.dataparser.data)
-    for base in (Path.cwd(), *_training_folders(config, folder)):
-        if (found := base / stated).exists():
-            return found.absolute()
-    raise FileNotFoundError(f"{path}: its capture {stated} is not there; say with --data where it is now")
-
-
 def _training_folders(config: TrainerConfig, folder: Path) -> Iterator[Path]:
     """The working directory of ns-train, if the folder still has the name it was given there."""
     named = Path(config.output_dir, str(config.experiment_name), str(config.method_name), config.timestamp).parts
@@ -264,6 +313,13 @@ def _training_folders(config: TrainerConfig, folder: Path) -> Iterator[Path]:
 
 def _ends_with(parts: Sequence[str], ending: Sequence[str]) -> bool:
     return tuple(parts[-len(ending) :]) == tuple(ending)
+
+
+def _dataparser_matrix(train: DataparserOutputs) -> Tensor:  # [4, 4] float64
+    """What a dataparser states that it did."""
+    matrix = torch.eye(4, dtype=torch.float64)
+    matrix[:3] = train.dataparser_transform.double() * float(train.dataparser_scale)
+    return matrix
 
 
 def _lens_of(cameras: Cameras, place: int) -> Lens:

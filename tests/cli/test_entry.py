@@ -6,11 +6,14 @@ import errno
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
 from splatseg_ns.cli import main
 from splatseg_ns.cli.entry import COMMANDS, error_line
+from tests.cli.examples import SceneOnDisk
+from tests.cli.test_label import failure
 
 
 def test_the_overview_names_every_command_and_loads_nothing_heavy():
@@ -32,6 +35,26 @@ def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[
         main([name, "--help"])
     assert stopped.value.code == 0
     assert f"splatseg {name}" in capsys.readouterr().out
+
+
+def test_a_ply_needs_no_nerfstudio(labelled: SceneOnDisk, tmp_path: Path):
+    """It takes seconds to be loaded."""
+    label = ["label", *labelled.arguments, "--masks", str(labelled.masks)]
+    extract = ["extract", *labelled.arguments, "--objects", "red ball", "--out", str(tmp_path / "a.ply")]
+    program = f"""
+import sys
+from splatseg_ns.cli import main
+assert main({label}) == 0
+assert main({extract}) == 0
+assert not {{"nerfstudio", "viser", "torchvision"}} & sys.modules.keys()
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120)
+    assert result.returncode == 0, result.stderr
+
+
+def test_splats_are_named_once(scene: SceneOnDisk, capsys: pytest.CaptureFixture[str]):
+    assert "give --load-config" in failure(capsys, "objects")
+    assert "give one of them" in failure(capsys, "objects", *scene.arguments, "--load-config", "config.yml")
 
 
 def test_errors_fit_in_a_line():

@@ -102,7 +102,7 @@ def test_a_stock_run_is_read_where_it_was_trained_and_after_its_project_moved(
     assert len(read.capture()) == 10
     shutil.rmtree(tmp_path / "renamed" / "data")
     with pytest.raises(FileNotFoundError, match="--data"):
-        Run.open(folder)
+        Run.open(folder).capture()
     assert Run.open(folder, scene.data).data == scene.data
 
 
@@ -125,6 +125,8 @@ def test_attaching_makes_a_splatseg_run_of_the_same_checkpoint(
     assert pipeline.config.run_folder == attached.folder
     with pytest.raises(FileExistsError, match="another folder"):
         attach_run(Run.open(stock.folder), attached.folder)
+    with pytest.raises(ValueError, match="stays as it is"):
+        attach_run(Run.open(stock.folder), stock.folder / "attached")
 
 
 def test_what_is_wrong_is_said_in_words(run: Run, tmp_path: Path):

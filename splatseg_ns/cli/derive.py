@@ -1,0 +1,104 @@
+"""What ``splatseg extract`` and ``splatseg remove`` share: some Gaussians become a run or a file of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from splatseg_ns.cli.console import say
+from splatseg_ns.cli.inputs import SceneInputs
+from splatseg_ns.cli.objects import chosen_objects
+from splatseg_ns.cli.scenes import segmentation_beside
+from splatseg_ns.edit import file_stem, part_of
+from splatseg_ns.scene import Splats, write_ply
+from splatseg_ns.scene.profile import DEFAULT_PROFILE
+from splatseg_ns.segmentation import SceneObject, Segmentation, SegmentationStore
+
+
+@dataclass(kw_only=True)
+class Derive(SceneInputs):
+    """Some Gaussians as a run or a file of their own."""
+
+    objects: tuple[str, ...]
+    """Names or ids."""
+
+    out: Path | None = None
+    """The folder of the new run, or the .ply to write with --ply; by default beside the source. Replaces nothing."""
+
+    method: Literal["auto", "splatseg", "splatfacto"] = "auto"
+    """splatfacto opens in stock Nerfstudio, which draws on a GPU only; splatseg runs on a CPU too; auto looks."""
+
+    def chosen(self, document: Segmentation) -> list[SceneObject]:
+        """The objects that are named, which have Gaussians."""
+        if not self.objects:
+            raise ValueError("which objects? give --objects with some names or ids")
+        chosen = chosen_objects(document, self.objects)
+        for entry in chosen:
+            if not bool(document.rows(entry.id).any()):
+                raise ValueError(f"{entry.name} (id {entry.id}) has no Gaussians")
+        return chosen
+
+    def check_target(self, suffix: str) -> Path:
+        """Where to write, found out before anything is computed; ``suffix`` is added to the name of what it is from."""
+        if self.load_config is None:
+            return self._ply_target(self.scene.file, suffix)
+        from splatseg_ns.plugin.new_run import check_target, folder_beside
+
+        run, method = self.run_scene.run, self.run_method()
+        folder = folder_beside(run, method, f"{run.folder.name}-{suffix}") if self.out is None else self.out
+        return check_target(run, folder, method)
+
+    def run_method(self) -> Literal["splatseg", "splatfacto"]:
+        """The method of the new run."""
+        if self.method == "auto":
+            return "splatfacto" if torch.cuda.is_available() else "splatseg"
+        return self.method
+
+    def write(
+        self,
+        target: Path,
+        splats: Splats,
+        document: Segmentation,
+        rows: Tensor,  # [N] bool
+        objects: Sequence[int],
+    ) -> None:
+        """Write the chosen Gaussians and the document of their objects, and say where."""
+        count = int(rows.sum())
+        if count == 0:
+            raise ValueError("no Gaussian would be left; nothing is written")
+        part, kept = part_of(document, splats, rows, objects)
+        share = f"{count} of {len(document)} Gaussians"
+        if self.load_config is None:
+            SegmentationStore(segmentation_beside(target)).save(kept)
+            write_ply(target, part)
+            say(f"wrote {target}: {share}, and their segmentation {segmentation_beside(target)}")
+            return
+        from splatseg_ns.plugin.derived import derive_run
+
+        method = self.run_method()
+        say(f"wrote {derive_run(self.run_scene.run, target, rows, method, kept)}: {share}")
+        if method == "splatfacto" and splats.profile.name != DEFAULT_PROFILE.name:
+            say(f"the splats were trained to be drawn as {splats.profile.name}; stock Nerfstudio has its own way")
+
+    def _ply_target(self, source: Path, suffix: str) -> Path:
+        if self.method != "auto":
+            raise ValueError("--method is about runs; a .ply is written for a .ply, so leave it out")
+        target = source.with_name(f"{source.stem}-{suffix}.ply") if self.out is None else self.out
+        if target.suffix.lower() != ".ply":
+            raise ValueError(f"{target}: splats of a .ply are written as a .ply; give --out such a name")
+        for path in (target, segmentation_beside(target)):
+            if path.exists():
+                raise FileExistsError(f"{path}: is there already; give --out another name, or remove it")
+        if not target.absolute().parent.is_dir():
+            raise FileNotFoundError(f"{target.parent}: no such folder; make it, or give --out another name")
+        return target
+
+
+def name_of_objects(objects: Sequence[SceneObject]) -> str:
+    """For a folder or a file."""
+    return "-".join(file_stem(entry) for entry in objects)

@@ -1,0 +1,39 @@
+"""Some Gaussians of a scene as a scene of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from splatseg_ns.lift import BACKGROUND, UNSEEN
+from splatseg_ns.scene import Splats
+from splatseg_ns.segmentation import Segmentation
+from splatseg_ns.segmentation.document import fingerprint_of
+
+
+def rows_of_objects(document: Segmentation, objects: Sequence[int]) -> Tensor:  # [N] bool
+    """The Gaussians of any of these objects."""
+    return torch.isin(document.labels, torch.tensor(list(objects), dtype=torch.int64))
+
+
+def part_of(
+    document: Segmentation,
+    splats: Splats,
+    rows: Tensor,  # [N] bool
+    objects: Sequence[int],
+) -> tuple[Splats, Segmentation]:
+    """The chosen Gaussians, and the document that belongs to them: of these objects, with the votes that are kept."""
+    part = splats.subset(rows.to(splats.device))
+    votes = document.votes()
+    labels = document.labels[rows]
+    kept = replace(
+        document,
+        objects=tuple(document.object(id) for id in objects),
+        labels=labels.where(torch.isin(labels, torch.tensor([UNSEEN, *objects])), BACKGROUND),
+        fingerprint=fingerprint_of(part.means),
+        votes_source=None,
+    )
+    return part, kept.with_votes(None if votes is None else votes.of_rows(rows.nonzero().flatten()))

@@ -1,0 +1,75 @@
+"""``splatseg extract`` and ``splatseg remove`` on a .ply."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from splatseg_ns.cli import main
+from splatseg_ns.scene import read_ply
+from splatseg_ns.segmentation import SegmentationStore
+from tests.cli.examples import SceneOnDisk
+from tests.cli.test_label import failure
+
+
+def test_extracted_objects_are_those_of_an_export(labelled: SceneOnDisk, capsys: pytest.CaptureFixture[str]):
+    folder = labelled.ply.parent
+    assert main(["objects", *labelled.arguments, "--hide", "red ball"]) == 0
+    assert main(["export", *labelled.arguments, "--objects", "red ball", "--out", str(folder / "out")]) == 0
+    capsys.readouterr()
+    assert main(["extract", *labelled.arguments, "--objects", "red ball"]) == 0
+    printed = capsys.readouterr().out
+    assert "by the masks in" in printed and "scene-red_ball.ply" in printed
+    part = read_ply(folder / "scene-red_ball.ply")
+    assert torch.equal(part.means, read_ply(folder / "out" / "red_ball.ply").means)
+    document = SegmentationStore(folder / "scene-red_ball.segmentation").load(part)
+    assert document.names == ["red ball"] and document.object("red ball").visible
+    assert set(document.labels.tolist()) == {1}
+    assert document.history[-1].operation == "extract"
+
+
+def test_several_objects_stay_apart_in_one_file(labelled: SceneOnDisk, tmp_path: Path):
+    out = tmp_path / "both.ply"
+    words = ["--objects", "3", "red ball", "--no-revote", "--out", str(out)]
+    assert main(["extract", "--ply", str(labelled.ply), *words]) == 0
+    document = SegmentationStore(tmp_path / "both.segmentation").load(read_ply(out))
+    before = SegmentationStore(labelled.ply.with_name("scene.segmentation")).load()
+    assert document.counts() == {id: before.counts()[id] for id in (1, 3)}
+
+
+def test_what_is_removed_is_gone_and_the_others_stay(labelled: SceneOnDisk):
+    before = SegmentationStore(labelled.ply.with_name("scene.segmentation")).load()
+    content = labelled.ply.read_bytes()
+    assert main(["remove", "--ply", str(labelled.ply), "--objects", "red ball"]) == 0
+    assert labelled.ply.read_bytes() == content
+    rest = read_ply(labelled.ply.with_name("scene-without-red_ball.ply"))
+    assert torch.equal(rest.means, labelled.splats.means[before.labels != 1])
+    document = SegmentationStore(labelled.ply.with_name("scene-without-red_ball.segmentation")).load(rest)
+    assert document.names == ["green ball", "blue ball"]
+    assert torch.equal(document.labels, before.labels[before.labels != 1])
+
+
+def test_failures_write_nothing(labelled: SceneOnDisk, capsys: pytest.CaptureFixture[str]):
+    words = ["--ply", str(labelled.ply)]
+    files = set(labelled.ply.parent.rglob("*"))
+    assert "did you mean 'red ball'?" in failure(capsys, "extract", *words, "--objects", "red bal")
+    assert "--objects" in failure(capsys, "remove", *words, "--objects")
+    assert "is there already" in failure(capsys, "remove", *words, "--objects", "1", "--out", str(labelled.ply))
+    assert "written as a .ply" in failure(capsys, "extract", *words, "--objects", "1", "--out", "somewhere")
+    assert "no such folder" in failure(capsys, "extract", *words, "--objects", "1", "--out", "/nowhere/some.ply")
+    assert "leave it out" in failure(capsys, "extract", *words, "--objects", "1", "--method", "splatfacto")
+    assert set(labelled.ply.parent.rglob("*")) == files
+
+
+def test_an_object_without_gaussians_is_no_scene(labelled: SceneOnDisk, capsys: pytest.CaptureFixture[str]):
+    store = SegmentationStore(labelled.ply.with_name("scene.segmentation"))
+    document = store.load().with_votes(None)
+    store.save(replace(document, labels=document.labels.where(document.labels != 2, 0)))
+    line = failure(capsys, "extract", "--ply", str(labelled.ply), "--objects", "green ball")
+    assert "green ball (id 2) has no Gaussians" in line
+    store.save(replace(document, labels=torch.ones_like(document.labels)))
+    line = failure(capsys, "remove", "--ply", str(labelled.ply), "--objects", "red ball")
+    assert "no Gaussian would be left" in line
