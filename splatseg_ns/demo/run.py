@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -18,10 +18,11 @@ from splatseg_ns.demo.sheet import draw_sheet, save_sheet
 from splatseg_ns.edit import export_objects, isolate_by_masks
 from splatseg_ns.lift import DEFAULT_SOLVER, Evidence, LabelledViews, Labels, solver_named
 from splatseg_ns.masks import LabelFolder, LabelFolderConfig
-from splatseg_ns.raster import Rasterizer, rasterizer_for
+from splatseg_ns.raster import Rasterizer, one_torch_thread, rasterizer_for
 from splatseg_ns.scene import Capture, Splats
-from splatseg_ns.segmentation import Provenance, SceneObject, Segmentation, SegmentationStore
+from splatseg_ns.segmentation import Segmentation, SegmentationStore
 from splatseg_ns.segmentation.evaluation import SCORES, Evaluation, draw_objects, evaluate
+from splatseg_ns.segmentation.labelling import MaskStatistics, labelled_document
 
 SHEET_NAME = "demo.png"
 OBJECT_FOLDER = "objects"
@@ -40,6 +41,7 @@ class DemoResult:
     """Of each stage."""
 
 
+@one_torch_thread()
 def run_demo(out: str | Path) -> DemoResult:
     """Write objects, segmentation and contact sheet into a folder, and print a table."""
     out = Path(out)
@@ -71,22 +73,11 @@ def run_demo(out: str | Path) -> DemoResult:
 
 def label_by_masks(rasterizer: Rasterizer, splats: Splats, training: Capture, folder: LabelFolder) -> Segmentation:
     """The document that ``splatseg label`` makes of the training views' masks."""
-    solution = solver_named(DEFAULT_SOLVER).solve(Evidence.of(rasterizer, splats, folder.attach(training)))
-    settled = asdict(solution.solver)  # pyright: ignore[reportArgumentType]
-    made = Provenance(({"masks": str(MASKS)},), DEFAULT_SOLVER, settled)
-    objects = [
-        SceneObject(id, folder.name(id).name, folder.name(id).color, provenance=made)
-        for id in solution.votes.ids.tolist()
-        if id > 0
-    ]
-    return Segmentation.of(splats, solution.labels.ids, objects, solution.votes).with_entry(
-        "label",
-        masks=str(MASKS),
-        data=str(FOLDER),
-        views=["train"],
-        format=asdict(LabelFolderConfig()),
-        solver=DEFAULT_SOLVER,
-        settled=settled,
+    views = LabelledViews(folder.attach(training))
+    statistics = MaskStatistics.of(views)
+    solution = solver_named(DEFAULT_SOLVER).solve(Evidence.of(rasterizer, splats, views, statistics.ids))
+    return labelled_document(
+        splats, folder, statistics, solution, masks=MASKS, format=LabelFolderConfig(), data=FOLDER, views=["train"]
     )
 
 

@@ -139,7 +139,7 @@ splatseg_lite = MethodSpecification(
             cull_alpha_thresh=0.05,
             reset_alpha_every=_NEVER,
             use_absgrad=False,
-            densify_grad_thresh=0.00025,
+            densify_grad_thresh=0.00032,
             stop_screen_size_at=0,
         ),
         _lite_optimizers(),
