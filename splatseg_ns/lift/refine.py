@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Protocol
 
@@ -17,7 +16,7 @@ from splatseg_ns.lift.solvers import Evidence, FlashSplat, Solution, Solver
 from splatseg_ns.lift.ssim import ssim
 from splatseg_ns.lift.views import LabelledView, LabelledViews
 from splatseg_ns.lift.votes import as_ids, column_of
-from splatseg_ns.raster import Rasterizer
+from splatseg_ns.raster import Rasterizer, one_torch_thread
 from splatseg_ns.scene import Camera, Splats, View
 from splatseg_ns.scene.spherical_harmonics import sh_basis
 
@@ -148,7 +147,7 @@ def refine(
         raise ValueError("there are no views to fit the splats to: give at least one")
     labelled = LabelledViews(views)
     ids = labelled.present_ids() if ids is None else as_ids(ids)
-    with _one_torch_thread(rasterizer.device):
+    with one_torch_thread(rasterizer.device):
         before = Psnr.of(rasterizer, splats, pictures, others)
         fitted, after = splats, before
         if config.steps:
@@ -364,15 +363,3 @@ def _optimizer(
         return 1.0 - (1.0 - config.last_rate) * fallen
 
     return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, share_of_rate)
-
-
-@contextmanager
-def _one_torch_thread(device: torch.device) -> Iterator[None]:
-    """On the CPU torch's threads spin between steps and hold up those of the engine."""
-    before = torch.get_num_threads()
-    if device.type == "cpu":
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -9,6 +9,7 @@ import torch
 from splatseg_ns.raster.interface import Rasterizer as Rasterizer
 from splatseg_ns.raster.interface import Render as Render
 from splatseg_ns.raster.interface import ViewVotes as ViewVotes
+from splatseg_ns.raster.threads import one_torch_thread as one_torch_thread
 
 
 def rasterizer_for(device: torch.device | str) -> Rasterizer:
