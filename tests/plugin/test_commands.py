@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
+import imageio_ffmpeg
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from splatseg_ns.cli import main
 from splatseg_ns.plugin.runs import Run
 from splatseg_ns.scene import Splats, read_ply
+from splatseg_ns.segmentation import SegmentationStore
+from tests.cli.examples import SceneOnDisk
 from tests.plugin.examples import document_of, halves, run_command
 
 pytestmark = pytest.mark.slow
@@ -66,6 +72,44 @@ def test_ns_render_draws_what_is_segmented(labelled_run: Run, tmp_path: Path):
     assert drawn["rgba"].shape == (72, 96, 4)
     assert (drawn["objects"] != drawn["rgb"]).any()
     assert drawn["segmentation"].any()
+
+
+def test_ns_render_films_a_camera_path(labelled_run: Run, tmp_path: Path):
+    camera = labelled_run.capture().views[0].camera
+    pose = torch.linalg.inv(camera.viewmat.double())
+    pose[:, 1:3] *= -1
+    stop = {"camera_to_world": pose.flatten().tolist(), "fov": 45.0, "aspect": 4 / 3}
+    path = {"camera_type": "perspective", "render_width": 96, "render_height": 72, "fps": 2, "seconds": 1}
+    (tmp_path / "path.json").write_text(json.dumps({**path, "camera_path": [stop, stop]}))
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "ffmpeg").symlink_to(imageio_ffmpeg.get_ffmpeg_exe())
+    result = run_command(
+        "ns-render", "camera-path", "--load-config", labelled_run.folder / "config.yml", "--camera-path-filename",
+        tmp_path / "path.json", "--output-path", tmp_path / "film.mp4", "--rendered-output-names", "segmentation",
+        cwd=tmp_path, PATH=f"{tools}{os.pathsep}{os.environ['PATH']}",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stdout + result.stderr
+    film = cv2.VideoCapture(str(tmp_path / "film.mp4"))
+    frames = [film.read() for _ in range(3)]
+    film.release()
+    assert [read for read, _ in frames] == [True, True, False]
+    assert frames[0][1].shape == (72, 96, 3) and frames[0][1].std() > 5
+
+
+def test_an_exported_ply_is_labelled_in_its_own_frame(run: Run, scene: SceneOnDisk, tmp_path: Path):
+    exported(run, tmp_path)
+    transforms = run.folder / "dataparser_transforms.json"
+    masks = ["--masks", str(scene.masks), "--solver", "flashsplat"]
+    ply = ["--ply", str(tmp_path / "splat.ply"), "--data", str(scene.data), "--dataparser-transforms", str(transforms)]
+    assert main(["label", *ply, *masks]) == 0
+    assert main(["label", "--load-config", str(run.folder / "config.yml"), *masks]) == 0
+    splats = run.splats()
+    kept = splats.logit_opacities >= -5.5373
+    found = SegmentationStore(tmp_path / "splat.segmentation").load().labels
+    expected = run.store.load(splats).labels[kept]
+    assert len(found) == len(expected) and len(found.unique()) >= 3
+    assert float((found == expected).double().mean()) > 0.99
 
 
 def test_ns_export_writes_what_is_visible_and_says_so(labelled_run: Run, tmp_path: Path):
