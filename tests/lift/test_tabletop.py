@@ -8,10 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.conditions import CONDITIONS
 from splatseg_ns.lift import (
+    Evidence,
     FlashSplat,
     LabelledViews,
     Labels,
+    Robust,
     Shares,
     Votes,
     accumulate_folds,
@@ -103,3 +106,24 @@ def test_objects_of_the_tabletop_stand_alone(
 def test_clean_masks_need_no_bias(cpu: Rasterizer, splats: Splats, training: LabelledViews):
     folds = accumulate_folds(cpu, splats, training, IDS, folds=4)
     assert FlashSplat("auto").settled(folds).gamma == 0.0
+
+
+@pytest.mark.slow
+def test_dirty_masks_are_put_right(cpu: Rasterizer, splats: Splats, capture: Capture, training: LabelledViews):
+    clean = list(training.read())
+    (condition,) = (entry for entry in CONDITIONS if entry.name == "8 views, 1 wrong, e/d")
+    found: dict[str, list[float]] = {"argmax": [], "robust": []}
+    for seed in range(2):
+        evidence = Evidence.of(cpu, splats, condition.make(clean, IDS[1:], seed), IDS)
+        for name, solver in (("argmax", FlashSplat()), ("robust", Robust())):
+            labels = solver.solve(evidence).labels
+            found[name].append(float(iou_by_object(cpu, splats, capture, labels).mean()))
+    assert sum(found["robust"]) >= 2 * 0.86
+    assert sum(found["robust"]) >= sum(found["argmax"]) + 2 * 0.04
+
+
+def test_clean_masks_stay_as_they_are(cpu: Rasterizer, splats: Splats, training: LabelledViews, votes: Votes):
+    solution = Robust().solve(Evidence.of(cpu, splats, training, IDS))
+    assert solution.corrections is None or solution.corrections.moved == solution.corrections.renamed == 0
+    same = solution.labels.ids == FlashSplat().decide(votes).ids
+    assert float(same.double().mean()) > 0.999
