@@ -29,6 +29,9 @@ from splatseg_ns.scene import Splats
 WORTH_MOVING_ANY = 0.1
 """If fewer masks than this share would have to be moved, none is: edges are right, and what looks off is noise."""
 
+WORTH_COUNTING = 0.002
+"""If fewer pixels than this share of the objects' pixels would change, the masks are taken as they are."""
+
 WORTH_ANOTHER_ROUND = 0.01
 """Another round follows if more pixels than this share of the objects' pixels have changed."""
 
@@ -83,7 +86,7 @@ class Robust:
         folds = current.count(folds=parts, ballot=ballot)
         for _ in range(self.rounds):
             put_right = self._put_right(evidence, current, ballot, folds.total, decider.settled(folds))
-            if put_right.changed == 0.0:
+            if put_right.changed < WORTH_COUNTING:
                 break
             corrections = put_right.corrections
             current, ballot = replace(evidence, views=put_right.views), _RememberedVotes()
