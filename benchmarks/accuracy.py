@@ -11,10 +11,7 @@ from torch import Tensor
 from splatseg_ns.lift import LabelledView, Labels, iou_of_objects, render_label_map
 from splatseg_ns.raster import Rasterizer
 from splatseg_ns.scene import Splats
-from splatseg_ns.segmentation.evaluation import MaskCount, boundary_pixels, inner_boundary
-
-LEAST_SHARE = 0.0005
-"""An object is judged in the views of which its true mask covers at least this share."""
+from splatseg_ns.segmentation.evaluation import LEAST_SHARE, MaskCount, boundary_pixels, inner_boundary
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ import tyro
 
 from splatseg_ns.cli.console import Stopwatch, output, progress, say, table
 from splatseg_ns.cli.inputs import SceneInputs, chosen_views
-from splatseg_ns.cli.scenes import DATAPARSER_FILE, segmentation_beside
-from splatseg_ns.edit.extract import with_bias
+from splatseg_ns.cli.scenes import segmentation_beside
+from splatseg_ns.edit.extract import chosen_solver
 from splatseg_ns.lift import (
     Evidence,
     LabelledViews,
@@ -26,11 +26,11 @@ from splatseg_ns.lift import (
     Solution,
     Solver,
     refine,
-    solver_named,
 )
 from splatseg_ns.masks import LabelFolder, LabelFolderConfig
 from splatseg_ns.scene import Capture, Splats, View, write_ply
 from splatseg_ns.segmentation import Segmentation, SegmentationStore
+from splatseg_ns.segmentation.frames import DATAPARSER_FILE
 from splatseg_ns.segmentation.labelling import MaskStatistics, labelled_document
 
 
@@ -65,7 +65,7 @@ class Label(SceneInputs):
     format: Annotated[LabelFolderConfig, tyro.conf.arg(name="")] = field(default_factory=LabelFolderConfig)
 
     def run(self) -> None:
-        solver = self._chosen_solver()
+        solver = chosen_solver(self.solver, self.gamma, "--gamma")
         self._check_refine()
         with process_group(self) as (device, ranks):
             replace(self, device=device)._run_as(ranks, solver)
@@ -185,15 +185,6 @@ class Label(SceneInputs):
         say(f"saved {path}, splats changed for pictures and masks, and their own segmentation {store.folder}")
         if self.load_config is not None and (transforms := self.scene.file.with_name(DATAPARSER_FILE)).is_file():
             say(f"they are where the run's are: give --dataparser-transforms {transforms} with them")
-
-    def _chosen_solver(self) -> Solver:
-        if self.gamma is None:
-            return solver_named(self.solver)
-        if self.solver != "gradient":
-            return solver_named(self.solver, gamma=self.gamma)
-        if self.gamma == "auto":
-            raise ValueError("the gradient solver has no --gamma auto; give a number, or take another solver")
-        return with_bias(solver_named(self.solver), self.gamma)
 
     def _document(
         self, splats: Splats, folder: LabelFolder, statistics: MaskStatistics, solution: Solution

@@ -12,9 +12,7 @@ from torch import Tensor
 from splatseg_ns.raster import Rasterizer
 from splatseg_ns.scene import Capture, RenderProfile, Splats, read_ply
 from splatseg_ns.segmentation import SegmentationStore
-from splatseg_ns.segmentation.frames import Frame, find_frame, read_dataparser_transforms
-
-DATAPARSER_FILE = "dataparser_transforms.json"
+from splatseg_ns.segmentation.frames import DATAPARSER_FILE, Frame, find_frame, read_dataparser_transforms
 
 
 class Scene(Protocol):

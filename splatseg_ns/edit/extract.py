@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -76,6 +76,18 @@ def with_bias(solver: Solver, gamma: float) -> Solver:
             raise ValueError(f"gamma is a number from -1 to below 1 for the gradient solver, got {gamma}")
         return replace(solver, background_weight=(1.0 + gamma) / (1.0 - gamma))
     raise ValueError(f"the solver {type(solver).__name__} has no gamma; leave it out")
+
+
+def chosen_solver(name: str, gamma: float | Literal["auto"] | None, option: str = "gamma") -> Solver:
+    """A solver by its name and a bias, as options state them; ``option`` is what messages call the bias."""
+    solver = solver_named(name)
+    if gamma is None:
+        return solver
+    if gamma != "auto":
+        return with_bias(solver, gamma)
+    if isinstance(solver, Gradient):
+        raise ValueError(f"the gradient solver has no {option} auto; give a number, or take another solver")
+    return solver_named(name, gamma="auto")
 
 
 def isolate_by_masks(

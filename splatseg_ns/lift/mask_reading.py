@@ -42,19 +42,20 @@ class Comparison:
     @property
     def own_iou(self) -> NDArray[np.float64]:  # [M]
         """Of each mask with the object whose name it has; 0 if that does not show."""
-        return np.where(self._own, self.iou, 0.0).sum(axis=1)
+        return np.where(self.own, self.iou, 0.0).sum(axis=1)
 
     @property
     def moved(self) -> int:
         """How many masks would have to be moved to fit the object whose name they have."""
-        return int((self._own & (self.shift != 0)).sum())
+        return int((self.own & (self.shift != 0)).sum())
 
     def without_shifts(self) -> Comparison:
         """The same with all edges where they are."""
         return replace(self, shift=np.zeros_like(self.shift))
 
     @property
-    def _own(self) -> NDArray[np.bool_]:  # [M, J]
+    def own(self) -> NDArray[np.bool_]:  # [M, J]
+        """Which object has the name of each mask."""
         return self.masks[:, None] == self.objects
 
 
@@ -174,8 +175,7 @@ def judge(
 
 def _match(comparison: Comparison) -> dict[int, int]:
     """Masks to objects, one to one, the best pairs first."""
-    own = comparison.masks[:, None] == comparison.objects
-    score = np.where(comparison.iou > 0, comparison.iou + OWN_NAME * own, 0.0)
+    score = np.where(comparison.iou > 0, comparison.iou + OWN_NAME * comparison.own, 0.0)
     matched: dict[int, int] = {}
     free = set(range(len(comparison.objects)))
     for place in np.argsort(-score, axis=None, kind="stable"):

@@ -11,10 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from splatseg_ns.lift.views import LabelledView, LabelledViews
-from splatseg_ns.scene import Camera
-
-NOTHING = -1
-"""In a packed map: the pixel says nothing."""
+from splatseg_ns.scene import IGNORED, Camera
 
 
 @dataclass(frozen=True)
@@ -35,6 +32,14 @@ class PackedMap:
         return np.frombuffer(zlib.decompress(self.content), dtype=np.int32).reshape(self.shape).astype(np.int64)
 
 
+def marked(
+    labels: NDArray[np.int64],  # [H, W]
+    counts: NDArray[np.bool_],  # [H, W]
+) -> NDArray[np.int64]:  # [H, W]
+    """The labels, IGNORED where they say nothing."""
+    return np.where(counts, labels, IGNORED)
+
+
 class PackedViews(LabelledViews):
     """Views with new label maps. Those of other ranks are not there, and are not asked for."""
 
@@ -53,11 +58,9 @@ class PackedViews(LabelledViews):
         camera: Camera,
         labels: NDArray[np.int64],  # [H, W]
         counts: NDArray[np.bool_],  # [H, W]
-    ) -> PackedMap:
+    ) -> None:
         """Give a view its map."""
-        packed = PackedMap.of(np.where(counts, labels, NOTHING))
-        self._maps[position] = camera, packed
-        return packed
+        self._maps[position] = camera, PackedMap.of(marked(labels, counts))
 
     def read(self, positions: Iterable[int] | None = None) -> Iterator[LabelledView]:
         for position in range(len(self)) if positions is None else positions:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 from nerfstudio.utils.rich_utils import CONSOLE
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from splatseg_ns.edit.extract import with_bias
-from splatseg_ns.lift import Evidence, LabelledViews, Solver, solver_named
+from splatseg_ns.lift import Evidence, LabelledViews, Solver
 from splatseg_ns.masks import LabelFolder, LabelFolderConfig
 from splatseg_ns.plugin.runs import Run
 from splatseg_ns.raster import Rasterizer
@@ -18,18 +16,6 @@ from splatseg_ns.segmentation.labelling import MaskStatistics, labelled_document
 
 VOTERS = "train"
 """The split whose masks vote."""
-
-
-def chosen_solver(name: str, gamma: float | Literal["auto"] | None) -> Solver:
-    """A solver as the options of ``splatseg label`` name it."""
-    solver = solver_named(name)
-    if gamma is None:
-        return solver
-    if gamma == "auto":
-        if name == "gradient":
-            raise ValueError("the gradient solver has no gamma auto; give a number, or take another solver")
-        return solver_named(name, gamma="auto")
-    return with_bias(solver, gamma)
 
 
 def label_run(run: Run, rasterizer: Rasterizer, masks: Path, solver: Solver) -> Segmentation:

@@ -24,10 +24,11 @@ from splatseg_ns.plugin.new_run import (
     write_run_files,
 )
 from splatseg_ns.plugin.parameters import parameters_of
-from splatseg_ns.plugin.runs import DATAPARSER_FILE, Run
+from splatseg_ns.plugin.runs import Run
 from splatseg_ns.plugin.trainer import CONFIG_FILE, SplatsegTrainerConfig
 from splatseg_ns.scene import Capture, Splats, Split, View, render_profile
 from splatseg_ns.segmentation import Segmentation
+from splatseg_ns.segmentation.frames import DATAPARSER_FILE
 
 METHOD: Method = "splatseg"
 

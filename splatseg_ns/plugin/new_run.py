@@ -21,9 +21,10 @@ from nerfstudio.pipelines.base_pipeline import VanillaPipelineConfig
 from splatseg_ns.plugin.datamanager import SplatsegDatamanagerConfig
 from splatseg_ns.plugin.model import SplatsegModelConfig
 from splatseg_ns.plugin.pipeline import SEGMENTATION_FOLDER, SplatsegPipelineConfig
-from splatseg_ns.plugin.runs import DATAPARSER_FILE, Run
+from splatseg_ns.plugin.runs import Run
 from splatseg_ns.plugin.trainer import CONFIG_FILE, SplatsegTrainerConfig
 from splatseg_ns.segmentation import Segmentation, SegmentationStore
+from splatseg_ns.segmentation.frames import DATAPARSER_FILE
 
 Method = Literal["splatseg", "splatfacto"]
 """Of a run that is made of another: ours, or Nerfstudio's own."""

@@ -13,6 +13,7 @@ from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttrib
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
 from nerfstudio.utils.rich_utils import CONSOLE
 
+from splatseg_ns.edit.extract import chosen_solver
 from splatseg_ns.plugin.callers import is_exporting_splats
 from splatseg_ns.plugin.datamanager import SplatsegDatamanagerConfig
 from splatseg_ns.plugin.model import SplatsegModel, SplatsegModelConfig
@@ -73,8 +74,6 @@ class SplatsegPipeline(VanillaPipeline):
 
     def _check_labelling(self, masks: Path) -> None:
         """Stop before hours of training rather than after them."""
-        from splatseg_ns.plugin.after_training import chosen_solver
-
         if not masks.exists():
             raise SystemExit(f"splatseg: {masks}: no such folder of label maps; correct --pipeline.masks")
         try:
@@ -85,7 +84,7 @@ class SplatsegPipeline(VanillaPipeline):
     def _label(self, train_lock: Lock, step: int) -> None:
         """Make objects of the masks, by the checkpoint that has just been saved."""
         # These modules need this one.
-        from splatseg_ns.plugin.after_training import chosen_solver, label_run
+        from splatseg_ns.plugin.after_training import label_run
         from splatseg_ns.plugin.runs import Run
 
         folder, masks = self.config.run_folder, self.config.masks

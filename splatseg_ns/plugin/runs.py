@@ -35,10 +35,7 @@ from splatseg_ns.plugin.trainer import CONFIG_FILE
 from splatseg_ns.scene import Capture, Lens, RenderProfile, Splats, Split, View
 from splatseg_ns.scene.view import view_names
 from splatseg_ns.segmentation import SegmentationStore
-from splatseg_ns.segmentation.frames import Frame, read_dataparser_transforms
-
-DATAPARSER_FILE = "dataparser_transforms.json"
-"""What the dataparser did to the capture's frame, beside config.yml."""
+from splatseg_ns.segmentation.frames import DATAPARSER_FILE, Frame, read_dataparser_transforms
 
 _LENSES: dict[int, Literal["perspective", "fisheye"]] = {
     CameraType.PERSPECTIVE.value: "perspective",

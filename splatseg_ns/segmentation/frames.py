@@ -15,6 +15,9 @@ from splatseg_ns.scene import Camera, Capture, Splats, View
 
 CHECKED_VIEWS = 3
 
+DATAPARSER_FILE = "dataparser_transforms.json"
+"""What the dataparser did to the capture's frame, beside config.yml."""
+
 LEAST_AGREEMENT = 0.6
 """Correlation of pictures and renders from which on they show the same thing."""
 

@@ -9,8 +9,8 @@ import torch
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from splatseg_ns.cli import main
+from splatseg_ns.edit.extract import chosen_solver
 from splatseg_ns.lift import FlashSplat, Gradient, Robust
-from splatseg_ns.plugin.after_training import chosen_solver
 from splatseg_ns.plugin.runs import Run
 from splatseg_ns.segmentation import SegmentationStore
 from tests.cli.examples import SceneOnDisk

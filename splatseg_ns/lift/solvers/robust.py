@@ -18,7 +18,7 @@ from splatseg_ns.lift.corrections import Corrections
 from splatseg_ns.lift.gamma import AUTO_FOLDS
 from splatseg_ns.lift.labels import BACKGROUND, Labels
 from splatseg_ns.lift.mask_reading import Comparison, compare, corrected, judge
-from splatseg_ns.lift.packed_maps import NOTHING, PackedMap, PackedViews
+from splatseg_ns.lift.packed_maps import PackedMap, PackedViews, marked
 from splatseg_ns.lift.solvers.evidence import Evidence, Solution
 from splatseg_ns.lift.solvers.flashsplat import FlashSplat
 from splatseg_ns.lift.views import LabelledView
@@ -109,7 +109,8 @@ class Robust:
             labels, counts = _arrays(look.given)
             consensus, before = look.consensus.unpacked(), look.current.unpacked()
             right = corrected(labels, counts, consensus, verdicts, given.objects, look.reach, self.blind_zones)
-            after = views.put(look.given.position, look.given.camera, *right).unpacked()
+            views.put(look.given.position, look.given.camera, *right)
+            after = marked(*right)
             changed += torch.tensor([(after != before).sum(), ((after > BACKGROUND) | (before > BACKGROUND)).sum()])
             corrections += Corrections.of(verdicts)
         different, of_objects = given.ranks.sum_tensor(changed.double()).tolist()
@@ -209,5 +210,4 @@ def _arrays(view: LabelledView) -> tuple[NDArray[np.int64], NDArray[np.bool_]]: 
 
 
 def _packed(view: LabelledView) -> PackedMap:
-    labels, counts = _arrays(view)
-    return PackedMap.of(np.where(counts, labels, NOTHING))
+    return PackedMap.of(marked(*_arrays(view)))
