@@ -30,6 +30,8 @@ class Attach(SceneInputs):
 
             if self.segmentation is not None:
                 raise ValueError("--segmentation is of a .ply; that of a run comes along by itself, so leave it out")
+            # Nobody shall be told only by ns-viewer that they are broken.
+            self.splats()
             made = attach_run(run, self.out)
         say(f"wrote {made}")
         say(f"look at it with: ns-viewer --load-config {made}")

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from nerfstudio.utils.rich_utils import CONSOLE
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from splatseg_ns.lift import Evidence, LabelledViews, Solver
+from splatseg_ns.lift import Progress as Report
 from splatseg_ns.masks import LabelFolder, LabelFolderConfig
 from splatseg_ns.plugin.runs import Run
 from splatseg_ns.raster import Rasterizer
+from splatseg_ns.scene import Capture
 from splatseg_ns.segmentation import Segmentation
 from splatseg_ns.segmentation.labelling import MaskStatistics, labelled_document
 
 VOTERS = "train"
 """The split whose masks vote."""
+
+_FORMAT = LabelFolderConfig()
+
+
+def check_masks(run: Run, masks: Path) -> None:
+    """Raise what ``label_run`` would raise because of the masks; the run needs no checkpoint yet."""
+    _read_masks(run.capture(corrected=False), masks)
 
 
 def label_run(run: Run, rasterizer: Rasterizer, masks: Path, solver: Solver) -> Segmentation:
@@ -24,35 +35,34 @@ def label_run(run: Run, rasterizer: Rasterizer, masks: Path, solver: Solver) -> 
     The same as ``splatseg label --load-config`` does: the splats are those of the checkpoint, the cameras as they were
     corrected in training.
     """
-    capture = run.capture()
-    format = LabelFolderConfig()
-    folder = LabelFolder.open(masks, capture.names, format)
-    voting = folder.attach(capture).with_split(VOTERS).views
-    if not any(view.label_source for view in voting):
-        raise ValueError(f"{masks}: none of the {len(voting)} training pictures has a label map there")
+    folder, views, statistics = _read_masks(run.capture(), masks)
     splats = run.splats().to(rasterizer.device)
-    views = LabelledViews(voting)
-    statistics = MaskStatistics.of(views)
-    if not statistics.pixels:
-        raise ValueError(f"{masks}: the label maps of the training pictures hold no object, only background (0)")
-    with _progress() as bar:
-        task = bar.add_task("votes")
-        solution = solver.solve(
-            Evidence.of(
-                rasterizer,
-                splats,
-                views,
-                statistics.ids,
-                progress=lambda done, total: bar.update(task, completed=done, total=total),
-            )
-        )
+    with _progress("votes") as report:
+        solution = solver.solve(Evidence.of(rasterizer, splats, views, statistics.ids, progress=report))
     document = labelled_document(
-        splats, folder, statistics, solution, masks=masks, format=format, data=run.data, views=[VOTERS]
+        splats, folder, statistics, solution, masks=masks, format=_FORMAT, data=run.data, views=[VOTERS]
     )
     run.store.save(document)
     return document
 
 
-def _progress() -> Progress:
+def _read_masks(capture: Capture, masks: Path) -> tuple[LabelFolder, LabelledViews, MaskStatistics]:
+    """The label maps of the training pictures, which fit them and show some object."""
+    folder = LabelFolder.open(masks, capture.names, _FORMAT)
+    voting = folder.attach(capture).with_split(VOTERS).views
+    if not any(view.label_source for view in voting):
+        raise ValueError(f"{masks}: none of the {len(voting)} training pictures has a label map there")
+    views = LabelledViews(voting)
+    with _progress("masks") as report:
+        statistics = MaskStatistics.of(views, report)
+    if not statistics.pixels:
+        raise ValueError(f"{masks}: the label maps of the training pictures hold no object, only background (0)")
+    return folder, views, statistics
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Report]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=CONSOLE, transient=True)
+    with Progress(*columns, console=CONSOLE, transient=True) as bar:
+        task = bar.add_task(what)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

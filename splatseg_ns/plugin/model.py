@@ -147,6 +147,11 @@ class SplatsegModel(SplatfactoModel):
 
     def get_outputs(self, camera: Cameras) -> dict[str, Tensor | None]:
         """The pictures of one camera; while training only those that the loss needs."""
+        if not isinstance(camera, Cameras):
+            raise SystemExit(
+                "splatseg: splats are drawn for cameras, not for rays as ns-export's meshes and point clouds ask for; "
+                "take ns-export gaussian-splat"
+            )
         return self._training_outputs(camera) if self.training else self._still_outputs(camera)
 
     def _training_outputs(self, camera: Cameras) -> dict[str, Tensor | None]:
@@ -192,7 +197,7 @@ class SplatsegModel(SplatfactoModel):
             shown = rgb.new_zeros(*rgb.shape[:2], 4)
         else:
             shown = engine.render(scene.splats, view, features=scene.features).colors.clamp(0.0, 1.0)
-        return {
+        pictures: dict[str, Tensor | None] = {
             "rgb": rgb,
             "depth": _filled(picture.depth, picture.alpha),
             "accumulation": picture.alpha[..., None],
@@ -201,6 +206,8 @@ class SplatsegModel(SplatfactoModel):
             "object_mask": shown[..., 3:],
             "objects": objects,
         }
+        # A viewer that has just been started shows the first.
+        return pictures if scene.rows is None else {"objects": objects, **pictures}
 
     def get_rgba_image(self, outputs: dict[str, Tensor], output_name: str = "rgb") -> Tensor:
         """A picture with what it covers as its fourth channel, so that another background can be put behind it."""

@@ -67,22 +67,35 @@ class SplatsegPipeline(VanillaPipeline):
             self._check_labelling(self.config.masks)
             trainer = training_callback_attributes.trainer
             assert trainer is not None
+            stays = trainer.config.is_viewer_enabled() and not trainer.config.viewer.quit_on_train_completion
             callbacks.append(
-                TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN], self._label, args=[trainer.train_lock])
+                TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN], self._label, args=[trainer.train_lock, stays])
             )
         return callbacks
 
     def _check_labelling(self, masks: Path) -> None:
         """Stop before hours of training rather than after them."""
+        # These modules need this one.
+        from splatseg_ns.plugin.after_training import check_masks
+        from splatseg_ns.plugin.runs import Run
+
         if not masks.exists():
             raise SystemExit(f"splatseg: {masks}: no such folder of label maps; correct --pipeline.masks")
         try:
             chosen_solver(self.config.solver, self.config.gamma)
         except ValueError as error:
             raise SystemExit(f"splatseg: --pipeline.gamma: {error}") from error
+        folder = self.config.run_folder
+        if folder is None:
+            return
+        try:
+            check_masks(Run.open(folder), masks)
+        # What is in files of all kinds can fail in all ways.
+        except Exception as error:
+            raise SystemExit(f"splatseg: --pipeline.masks: {_in_a_line(error)}") from error
 
-    def _label(self, train_lock: Lock, step: int) -> None:
-        """Make objects of the masks, by the checkpoint that has just been saved."""
+    def _label(self, train_lock: Lock, stays: bool, step: int) -> None:
+        """Make objects of the masks, by the checkpoint that has just been saved; ``stays``: the viewer does."""
         # These modules need this one.
         from splatseg_ns.plugin.after_training import label_run
         from splatseg_ns.plugin.runs import Run
@@ -97,10 +110,14 @@ class SplatsegPipeline(VanillaPipeline):
                 document = label_run(Run.open(folder), rasterizer_for(self.device), masks, solver)
             # Whatever it is, the trained model is saved and stays to be looked at.
             except Exception as error:
-                reason = " ".join(str(error).split()) or type(error).__name__
                 command = f"splatseg label --load-config {folder / 'config.yml'} --masks {masks}"
-                CONSOLE.print(f"splatseg: the masks made no objects: {reason}", style="bold red", markup=False)
-                CONSOLE.print(f"The trained model is saved; label it with: {command}", markup=False)
+                line = (
+                    f"splatseg: the masks made no objects: {_in_a_line(error)}; the trained model is saved, label it "
+                    f"with: {command}"
+                )
+                if not stays:
+                    raise SystemExit(line) from error
+                CONSOLE.print(line, style="bold red", markup=False, soft_wrap=True)
                 return
             self._model.show(document)
         counts = document.counts()
@@ -134,3 +151,7 @@ class SplatsegPipeline(VanillaPipeline):
                 raise SystemExit(f"splatseg: nothing to export: all Gaussians are hidden ({names}); show an object")
             self._model.export_only(display.visible)
             CONSOLE.print(f"Exporting what the segmentation shows: {count} of {total} Gaussians; hidden: {names}.")
+
+
+def _in_a_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

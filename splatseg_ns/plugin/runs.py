@@ -144,15 +144,17 @@ class Run:
         except (IndexError, RuntimeError, ValueError) as error:
             raise ValueError(f"{self.checkpoint}: the parameters do not fit together ({error})") from error
 
-    def capture(self) -> Capture:
+    def capture(self, *, corrected: bool = True) -> Capture:
         """The pictures the run knows, in the frame of its splats, in the poses it trained.
 
-        Names, splits, lenses and masks are those of its dataparser, so that votes come from what training saw.
+        Names, splits, lenses and masks are those of its dataparser, so that votes come from what training saw. Poses
+        that are not ``corrected`` are the stated ones, which need no checkpoint.
         """
         outputs = self._dataparser_outputs
         entries: dict[Path, tuple[Split, DataparserOutputs, int, Tensor]] = {}
         for split, part in outputs.items():
-            for place, (path, pose) in enumerate(zip(part.image_filenames, self._poses(part, split), strict=True)):
+            poses = self._poses(part, split) if corrected else part.cameras.camera_to_worlds
+            for place, (path, pose) in enumerate(zip(part.image_filenames, poses, strict=True)):
                 entries.setdefault(Path(path), (split, part, place, pose))
         if not entries:
             raise ValueError(f"{self.data}: no pictures; give the capture that the run was trained on")
@@ -224,8 +226,8 @@ class Run:
         """What the dataparser makes of the capture, for the splits that it has."""
         config = deepcopy(self._dataparser_config)
         config.data = self.data
-        if isinstance(config, NerfstudioDataParserConfig):
-            # They are what training starts from; reading them takes open3d.
+        if hasattr(config, "load_3D_points"):
+            # They are what training starts from; reading them takes open3d, or a while.
             config.load_3D_points = False
         outputs: dict[Split, DataparserOutputs] = {}
         with _silent_nerfstudio():

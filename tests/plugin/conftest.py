@@ -9,9 +9,14 @@ import pytest
 
 from splatseg_ns.plugin.runs import Run
 from tests.cli.examples import SceneOnDisk
-from tests.plugin.examples import document_of, halves, trained, write_capture
+from tests.plugin.examples import document_of, halves, trained, write_capture, write_colmap
 
 STEPS = 60
+
+ADJUSTING = (
+    "--pipeline.model.camera-optimizer.mode", "SO3xR3", "--pipeline.model.use-bilateral-grid", "True",
+    "--pipeline.model.rasterize-mode", "antialiased",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +33,16 @@ def pristine_run(scene: SceneOnDisk, tmp_path_factory: pytest.TempPathFactory) -
         "--max-num-iterations", STEPS, "--vis", "viewer", "--pipeline.model.warmup-length", "10",
         "--pipeline.model.refine-every", "20",
     ]  # fmt: skip
-    return Run.open(trained("splatseg-lite", scene, folder / "outputs", *map(str, words)))
+    return Run.open(trained("splatseg-lite", scene.data, folder / "outputs", *map(str, words)))
+
+
+@pytest.fixture(scope="session")
+def adjusted_run(scene: SceneOnDisk, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Of a COLMAP capture, with all that splatfacto trains beside Gaussians, and labelled; not to be changed."""
+    folder = tmp_path_factory.mktemp("adjusted")
+    data = write_colmap(scene, folder / "colmap")
+    words = [*ADJUSTING, "--max-num-iterations", str(STEPS), "--pipeline.masks", str(scene.masks), "colmap"]
+    return Run.open(trained("splatseg-lite", data, folder / "outputs", *words))
 
 
 @pytest.fixture

@@ -5,26 +5,31 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import numpy as np
 import torch
 import yaml
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.scene_box import SceneBox
+from nerfstudio.data.utils.colmap_parsing_utils import rotmat2qvec
 from torch import Tensor
 
 from splatseg_ns.plugin.model import SplatsegModel, SplatsegModelConfig
 from splatseg_ns.plugin.parameters import parameters_of
 from splatseg_ns.plugin.runs import Run
 from splatseg_ns.plugin.trainer import SplatsegTrainerConfig
-from splatseg_ns.scene import Camera, Splats
+from splatseg_ns.scene import Camera, Capture, Splats
 from splatseg_ns.segmentation import SceneObject, Segmentation
 from tests.cli.examples import SceneOnDisk, change_json, write_scene
 
@@ -50,15 +55,38 @@ def write_capture(folder: Path) -> SceneOnDisk:
     return scene
 
 
+def write_colmap(scene: SceneOnDisk, folder: Path) -> Path:
+    """The same capture and points as Nerfstudio's COLMAP dataparser takes them."""
+    model = folder / "colmap" / "sparse" / "0"
+    model.mkdir(parents=True)
+    shutil.copytree(scene.data / "images", folder / "images")
+    cameras, images = [], []
+    for number, view in enumerate(Capture.load(scene.data), 1):
+        lens = view.lens
+        cameras.append(f"{number} PINHOLE {view.width} {view.height} {lens.fx} {lens.fy} {lens.cx} {lens.cy}")
+        turn = rotmat2qvec(view.viewmat[:3, :3].double().numpy())
+        pose = " ".join(f"{part:.9f}" for part in (*turn, *view.viewmat[:3, 3].tolist()))
+        # The second line is for the points that were found in the picture.
+        images += [f"{number} {pose} {number} {view.image_path.name}", ""]
+    seeds = Capture.load(scene.data).seed_points()
+    assert seeds is not None
+    points = [
+        f"{number} {x:.6f} {y:.6f} {z:.6f} {r} {g} {b} 0.5"
+        for number, ((x, y, z), (r, g, b)) in enumerate(zip(seeds.xyz.tolist(), seeds.rgb.tolist(), strict=True), 1)
+    ]
+    for name, lines in (("cameras", cameras), ("images", images), ("points3D", points)):
+        (model / f"{name}.txt").write_text("\n".join(lines) + "\n")
+    return folder
+
+
 def run_command(
     *words: str | Path, cwd: Path, timeout: float = 600.0, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     """A console script of this environment, as a user calls it; what went wrong shows in a failing test."""
-    script = Path(sys.executable).with_name(str(words[0]))
     return subprocess.run(
-        [script, *map(str, words[1:])],
+        _script(words),
         cwd=cwd,
-        env={**os.environ, "COLUMNS": "300", **environment},
+        env={**_environment(), **environment},
         capture_output=True,
         text=True,
         timeout=timeout,
@@ -66,14 +94,48 @@ def run_command(
     )
 
 
-def trained(method: str, scene: SceneOnDisk, folder: Path, *words: str | Path) -> Path:
+def page_of_viewer(config_file: Path, cwd: Path, timeout: float = 120.0) -> str:
+    """What a browser gets of ns-viewer on a run."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = ("ns-viewer", "--load-config", config_file, "--viewer.websocket-port", str(port))
+    log = cwd / "viewer.log"
+    with log.open("w") as stream:
+        viewer = subprocess.Popen(_script(words), cwd=cwd, env=_environment(), stdout=stream, stderr=stream)
+    try:
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            assert viewer.poll() is None, log.read_text()
+            # Nobody listens until the run is loaded.
+            with suppress(OSError), urlopen(f"http://127.0.0.1:{port}", timeout=10) as page:
+                assert page.status == 200
+                return page.read().decode()
+            time.sleep(0.2)
+        raise TimeoutError(log.read_text())
+    finally:
+        viewer.terminate()
+        viewer.wait(timeout=30)
+
+
+def _script(words: Sequence[str | Path]) -> list[str]:
+    return [str(Path(sys.executable).with_name(str(words[0]))), *map(str, words[1:])]
+
+
+def _environment() -> dict[str, str]:
+    # Nerfstudio takes twice as long to start where Python may not keep what it has compiled.
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "COLUMNS": "300"}
+
+
+def trained(method: str, data: Path, folder: Path, *words: str | Path) -> Path:
     """Have ns-train make a run, and give its folder."""
     result = run_command(
-        "ns-train", method, "--data", scene.data, "--output-dir", folder, "--timestamp", "now",
+        "ns-train", method, "--data", data, "--output-dir", folder, "--timestamp", "now",
         "--viewer.quit-on-train-completion", "True", *words, cwd=folder.parent,
     )  # fmt: skip
     assert result.returncode == 0, result.stdout + result.stderr
-    return folder / "capture" / method / "now"
+    return folder / data.name / method / "now"
 
 
 def model_of(splats: Splats, **options: Any) -> SplatsegModel:
@@ -126,8 +188,9 @@ def write_stock_run(ours: Run, where: Path, data: Path, *, moved_data: str = "da
 
     shutil.copytree(data, where / moved_data)
     config = deepcopy(method_configs["splatfacto"])
-    config.data = config.pipeline.datamanager.data = Path(moved_data)
-    config.pipeline.datamanager.dataparser.data = Path(moved_data)
+    dataparser: Any = deepcopy(ours.config.pipeline.datamanager.dataparser)
+    config.pipeline.datamanager.dataparser = dataparser
+    config.data = config.pipeline.datamanager.data = dataparser.data = Path(moved_data)
     config.pipeline.model.sh_degree = ours.model_config.sh_degree
     for name, value in model.items():
         setattr(config.pipeline.model, name, value)

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
+from contextlib import nullcontext
 from pathlib import Path
+from threading import Lock
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
+from nerfstudio.engine.callbacks import TrainingCallbackAttributes, TrainingCallbackLocation
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from splatseg_ns.cli import main
 from splatseg_ns.edit.extract import chosen_solver
 from splatseg_ns.lift import FlashSplat, Gradient, Robust
+from splatseg_ns.masks import write_label_map
 from splatseg_ns.plugin.runs import Run
+from splatseg_ns.plugin.trainer import SplatsegTrainerConfig
 from splatseg_ns.segmentation import SegmentationStore
 from tests.cli.examples import SceneOnDisk
 from tests.plugin.examples import run_command, trained
@@ -31,7 +39,7 @@ def test_options_are_those_of_the_command():
 @pytest.mark.parametrize(("solver", "gamma"), [("flashsplat", "0.2"), ("gradient", "0.1")])
 def test_the_same_objects_as_the_command_finds(solver: str, gamma: str, scene: SceneOnDisk, tmp_path: Path):
     chosen = ["--pipeline.masks", scene.masks, "--pipeline.solver", solver, "--pipeline.gamma", gamma]
-    folder = trained("splatseg-lite", scene, tmp_path / "outputs", "--max-num-iterations", "40", *map(str, chosen))
+    folder = trained("splatseg-lite", scene.data, tmp_path / "outputs", "--max-num-iterations", "40", *map(str, chosen))
     run = Run.open(folder)
     document = run.store.load(run.splats())
     assert len(document.objects) >= 2 and all(count > 0 for count in document.counts().values())
@@ -53,15 +61,50 @@ def test_the_viewer_shows_the_objects_at_once(scene: SceneOnDisk, tmp_path: Path
 
 
 @pytest.mark.slow
-def test_masks_of_other_pictures_do_not_lose_the_model(scene: SceneOnDisk, tmp_path: Path):
-    others = tmp_path / "others"
-    others.mkdir()
+def test_masks_that_do_not_fit_stop_before_training(scene: SceneOnDisk, tmp_path: Path):
+    """Also where cameras are optimized, so that the poses of the pictures are still to be found."""
     config = quick(scene, tmp_path / "outputs", steps=3)
-    config.pipeline.masks = others
-    with CONSOLE.capture() as said, training(config) as (trainer, _):
-        run = Run.open(trainer.base_dir)
-    assert run.checkpoint.is_file() and not run.store.exists()
-    assert "the masks made no objects" in said.get() and "splatseg label --load-config" in said.get()
+    config.pipeline.model.camera_optimizer.mode = "SO3xR3"
+    folder = config.pipeline.masks = tmp_path / "masks"
+    for name, size, reason in (("view_00", 50, "50x50"), ("view_99", 72, "called like a view")):
+        write_label_map(folder, name, torch.ones(size, size, dtype=torch.int64))
+        with pytest.raises(SystemExit, match=rf"^splatseg: --pipeline\.masks: .*{reason}"), training(config):
+            pass
+        shutil.rmtree(folder)
+    assert not Run.open(config.get_base_dir()).checkpoint_folder.exists()
+
+
+@pytest.mark.slow
+def test_masks_that_go_missing_do_not_lose_the_model(
+    scene: SceneOnDisk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    config = quick(scene, tmp_path / "outputs", steps=3)
+    config.pipeline.masks = tmp_path / "masks"
+    shutil.copytree(scene.masks, config.pipeline.masks)
+    monkeypatch.setattr("splatseg_ns.plugin.after_training.check_masks", lambda _, masks: shutil.rmtree(masks))
+    line = r"^splatseg: the masks made no objects: .*; the trained model is saved, label it with: splatseg label "
+    with pytest.raises(SystemExit, match=line), training(config):
+        pass
+    run = Run.open(config.get_base_dir())
+    assert len(run.splats()) > 0 and not run.store.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stays", [True, False])
+def test_a_viewer_that_stays_is_not_ended_by_masks(stays: bool, run: Run, scene: SceneOnDisk):
+    run.checkpoint.unlink()
+    config = run.config
+    assert isinstance(config, SplatsegTrainerConfig)
+    config.pipeline.run_folder, config.pipeline.masks = run.folder, scene.masks
+    config.viewer.quit_on_train_completion = not stays
+    trainer: Any = SimpleNamespace(config=config, train_lock=Lock())
+    attributes = TrainingCallbackAttributes(None, None, None, trainer)
+    callbacks = config.pipeline.setup(device="cpu").get_training_callbacks(attributes)
+    with CONSOLE.capture() as said, nullcontext() if stays else pytest.raises(SystemExit, match="no checkpoint"):
+        for callback in callbacks:
+            callback.run_callback_at_location(0, TrainingCallbackLocation.AFTER_TRAIN)
+    assert ("the masks made no objects" in said.get()) == stays
+    assert not trainer.train_lock.locked()
 
 
 @pytest.mark.slow

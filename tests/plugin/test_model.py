@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
 import torch
-from nerfstudio.data.scene_box import OrientedBox
+from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.data.scene_box import OrientedBox, SceneBox
+from nerfstudio.models.splatfacto import SplatfactoModelConfig
+from nerfstudio.viewer.control_panel import ControlPanel
+from viser import ViserServer
 
 from splatseg_ns.plugin.lazy_lpips import LazyLpips
-from splatseg_ns.plugin.model import SplatsegModel
+from splatseg_ns.plugin.model import SplatsegModel, SplatsegModelConfig
 from splatseg_ns.raster import rasterizer_for
 from splatseg_ns.scene import Splats, read_ply
 from tests.plugin.examples import OUTPUTS, document_of, halves, model_of, nerfstudio_camera
@@ -54,6 +60,16 @@ def test_the_outputs_have_the_same_names_and_shapes_whatever_is_shown(model: Spl
     assert all(shape == shapes[0] for shape in shapes)
     assert shapes[0]["object_mask"] == (32, 40, 1)
     assert shapes[0]["segmentation"] == shapes[0]["objects"] == (32, 40, 3)
+
+
+def test_a_viewer_starts_with_the_objects_if_something_is_hidden(model: SplatsegModel, splats: Splats):
+    for hidden, first in (((), "rgb"), ((1,), "objects")):
+        model.show(document_of(splats, halves(splats), hidden))
+        server = ViserServer(port=0, verbose=False)
+        panel = ControlPanel(server, False, 1.0, mock.Mock(), mock.Mock(), mock.Mock())
+        panel.update_output_options(list(outputs_of(model)))
+        assert panel.output_render == first
+        server.stop()
 
 
 def test_what_is_hidden_is_gone_from_objects_alone(model: SplatsegModel, splats: Splats):
@@ -105,6 +121,13 @@ def test_a_step_of_training_shows_in_the_next_picture(model: SplatsegModel):
     with torch.no_grad():
         model.gauss_params["features_dc"] += 0.5
     assert float((outputs_of(model)["rgb"] - before).abs().max()) > 0.05
+
+
+def test_rays_are_refused_in_one_line(model: SplatsegModel):
+    """As ns-export pointcloud and the meshes ask for them."""
+    rays: Any = RayBundle(torch.zeros(4, 3), torch.ones(4, 3), torch.ones(4, 1))
+    with pytest.raises(SystemExit, match="take ns-export gaussian-splat"):
+        model(rays)
 
 
 def test_a_crop_box_cuts_every_picture(model: SplatsegModel, splats: Splats):
@@ -176,12 +199,27 @@ class FakeMetric(torch.nn.Module):
         return torch.tensor(0.25)
 
 
+def test_densification_is_that_of_splatfacto():
+    """Whatever its options say: each differs from its default, and from the others."""
+    numbers = {
+        field.name: field.default for field in fields(SplatfactoModelConfig) if type(field.default) in (int, float)
+    }
+    options: dict[str, Any] = {
+        name: value + type(value)(place) for place, (name, value) in enumerate(numbers.items(), 1)
+    }
+    options |= {"use_absgrad": False, "sh_degree": 2, "num_random": 8}
+    strategies = []
+    # Its weights come from the network.
+    with mock.patch("torchmetrics.image.lpip.LearnedPerceptualImagePatchSimilarity", return_value=FakeMetric()):
+        for kind in (SplatfactoModelConfig, SplatsegModelConfig):
+            box = SceneBox(torch.tensor([[-1.0] * 3, [1.0] * 3]))
+            model = kind(**options).setup(scene_box=box, num_train_data=7, metadata={}, seed_points=None)
+            strategies.append(model.strategy)
+    assert strategies[0] == strategies[1]
+
+
 @pytest.mark.parametrize("degree", [0, 1, 3])
 def test_a_model_starts_from_seed_points(degree: int):
-    from nerfstudio.data.scene_box import SceneBox
-
-    from splatseg_ns.plugin.model import SplatsegModelConfig
-
     points = torch.rand(50, 3)
     colors = torch.randint(0, 255, (50, 3), dtype=torch.uint8)
     model = SplatsegModelConfig(sh_degree=degree).setup(

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from nerfstudio.cameras.camera_optimizers import CameraOptimizerConfig
 from nerfstudio.data.datamanagers.full_images_datamanager import FullImageDatamanager
 from nerfstudio.engine.trainer import Trainer
+from PIL import Image
 
 from splatseg_ns.plugin.runs import Run
 from splatseg_ns.plugin.trainer import SplatsegTrainerConfig
-from tests.cli.examples import SceneOnDisk
+from tests.cli.examples import SceneOnDisk, change_json
 from tests.plugin.examples import method_config
 
 pytestmark = pytest.mark.slow
@@ -76,6 +82,9 @@ def test_the_loss_falls_while_gaussians_come_and_go(scene: SceneOnDisk, tmp_path
         {"use_absgrad": True, "stop_screen_size_at": 20, "densify_grad_thresh": 0.0005},
         {"random_init": True, "num_random": 500},
         {"render_profile": "inria"},
+        {"camera_optimizer": CameraOptimizerConfig(mode="SE3"), "sh_degree": 2},
+        {"use_bilateral_grid": True, "grid_shape": (4, 4, 2), "color_corrected_metrics": True},
+        {"sh_degree": 2, "sh_degree_interval": 10, "num_downscales": 1, "resolution_schedule": 3},
     ],
     ids=lambda options: "+".join(options),
 )
@@ -84,6 +93,8 @@ def test_splatfactos_options_work(options: dict[str, Any], scene: SceneOnDisk, t
     with training(config) as (trainer, losses):
         assert len(losses) == 30 and all(loss == loss for loss in losses)
         assert sum(losses[-5:]) < sum(losses[:5])
+        corrected = options.get("color_corrected_metrics", False)
+        assert ("cc_psnr" in trainer.pipeline.get_average_eval_image_metrics()) == corrected
     run = Run.open(tmp_path / "capture" / "splatseg-lite" / "now")
     assert run.profile.antialiased == (options.get("rasterize_mode") == "antialiased")
     assert run.profile.name == options.get("render_profile", "gsplat-1.4")
@@ -122,6 +133,37 @@ def test_the_camera_optimizer_moves_cameras_to_where_the_pictures_were_taken(sce
     ):
         # Translation comes first in an adjustment, and moves the camera in the world.
         torch.testing.assert_close(corrected.camera.position, stated.camera.position + row[:3], atol=1e-5, rtol=0)
+
+
+def test_opacities_are_reset(scene: SceneOnDisk, tmp_path: Path):
+    """At step 20; what is transparent then is not judged at once."""
+    config = quick(scene, tmp_path, steps=21, reset_alpha_every=2, stop_split_at=100)
+    with training(config) as (trainer, _):
+        opacities = trainer.pipeline.model.opacities.detach().sigmoid()
+        assert float(opacities.max()) == pytest.approx(2 * config.pipeline.model.cull_alpha_thresh)
+        # All that training started from.
+        assert len(opacities) == 2400
+
+
+def test_what_a_mask_covers_counts_for_nothing(scene: SceneOnDisk, tmp_path: Path):
+    """Nerfstudio's own masks, of pixels that are not to be used."""
+    losses = []
+    for noise in (0, 255):
+        data = tmp_path / f"noise{noise}" / "capture"
+        shutil.copytree(scene.data, data)
+        frames = json.loads((data / "transforms.json").read_text())["frames"]
+        for frame in frames:
+            frame["mask_path"] = frame["file_path"].replace("images/", "valid/")
+            picture = np.array(Image.open(data / frame["file_path"]))
+            valid = np.full(picture.shape[:2], 255, np.uint8)
+            picture[20:50, 30:60], valid[20:50, 30:60] = noise, 0
+            Image.fromarray(picture).save(data / frame["file_path"])
+            (data / "valid").mkdir(exist_ok=True)
+            Image.fromarray(valid).save(data / frame["mask_path"])
+        change_json(data / "transforms.json", {"frames": frames})
+        with training(quick(replace(scene, data=data), tmp_path, steps=5)) as (_, found):
+            losses.append(found)
+    assert losses[0] == losses[1]
 
 
 def test_a_checkpoint_is_trained_on(scene: SceneOnDisk, tmp_path: Path):
