@@ -18,13 +18,13 @@ _PIPE_WIDTH = 160
 
 
 def output() -> Console:
-    """Standard output as it is now."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+    """Standard output as it is now; names with brackets are no markup."""
+    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 
 
 def say(line: str) -> None:
     """One line, as it is."""
-    output().print(line, markup=False, soft_wrap=True)
+    output().print(line, soft_wrap=True)
 
 
 def table(title: str, *columns: str) -> Table:
@@ -40,7 +40,7 @@ def progress(what: str, quiet: bool = False) -> Iterator[Report]:
     """A bar that is told what is done of how much; it goes when the block ends."""
     console = Console(stderr=True)
     bar = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

@@ -32,6 +32,10 @@ COMMANDS = {
     "demo": CommandEntry("splatseg_ns.cli.demo", "Demo", "Label, judge and export the bundled capture."),
     "attach": CommandEntry("splatseg_ns.cli.attach", "Attach", "Make a splatseg run of other splats."),
     "label": CommandEntry("splatseg_ns.cli.label", "Label", "Turn the masks of views into objects."),
+    "click": CommandEntry("splatseg_ns.cli.click", "Click", "Make an object of what is clicked at."),
+    "everything": CommandEntry(
+        "splatseg_ns.cli.everything", "Everything", "Find all objects without being pointed at."
+    ),
     "objects": CommandEntry("splatseg_ns.cli.objects", "Objects", "List, rename, show, hide, delete or merge objects."),
     "masks": CommandEntry("splatseg_ns.cli.masks", "Masks", "Write masks of the objects in any views."),
     "export": CommandEntry("splatseg_ns.cli.export", "Export", "Write objects as .ply files."),

@@ -25,7 +25,15 @@ from splatseg_ns.raster import Rasterizer
 from splatseg_ns.scene import Capture, Splats, View, atomic_write
 from splatseg_ns.segmentation import SceneObject, Segmentation
 from splatseg_ns.segmentation.comparison import differences, painted
-from splatseg_ns.segmentation.evaluation import SCORES, Evaluation, JudgedView, draw_objects, evaluate
+from splatseg_ns.segmentation.evaluation import (
+    SCORES,
+    Evaluation,
+    JudgedView,
+    Panoptic,
+    draw_objects,
+    evaluate,
+    panoptic_quality,
+)
 from splatseg_ns.segmentation.frames import Frame
 
 
@@ -51,6 +59,9 @@ class Eval(SceneInputs):
 
     soft: bool = False
     """Judge the soft masks, drawn from the votes, instead of those of the labels."""
+
+    panoptic: bool = False
+    """Also the panoptic quality: ours are matched with true objects by an IoU above one half, whatever their names."""
 
     json: bool = False
     """Print one JSON object; scores from 0 to 1."""
@@ -85,10 +96,14 @@ class Eval(SceneInputs):
             result = evaluate(rasterizer, splats, labelled, judged, chosen, alone, truth_names, report)
         if self.pictures is not None:
             write_sheets(self.pictures, moved, judged, chosen, result)
+        panoptic = panoptic_quality(judged, [entry.id for entry in chosen]) if self.panoptic else None
         if self.json:
-            print(json.dumps(result.as_json(), indent=1))
+            content = result.as_json()
+            print(json.dumps(content if panoptic is None else {**content, "panoptic": panoptic.as_json()}, indent=1))
             return
         _print_scores(result)
+        if panoptic is not None:
+            _print_panoptic(panoptic)
         if self.pictures is not None:
             say(f"wrote {self.pictures}")
 
@@ -152,6 +167,15 @@ def _print_scores(result: Evaluation) -> None:
     rows.add_section()
     rows.add_row("", "mean", "", *(percent(result.mean(score)) for score in SCORES))
     output().print(rows)
+
+
+def _print_panoptic(panoptic: Panoptic) -> None:
+    say(
+        f"panoptic quality {percent(panoptic.quality)} = segmentation {percent(panoptic.segmentation_quality)} x "
+        f"recognition {percent(panoptic.recognition_quality)}: {len(panoptic.matched)} found, {len(panoptic.missed)} "
+        f"missed, {len(panoptic.extra)} too many; {len(panoptic.beyond)} lie on the truth's background and do not "
+        f"count (with them {percent(panoptic.strict_quality)})"
+    )
 
 
 def percent(score: float | None) -> str:

@@ -15,6 +15,7 @@ from splatseg_ns.masks import LabelFolder, LabelFolderConfig
 from splatseg_ns.raster import Rasterizer
 from splatseg_ns.scene import Capture, Splats
 from splatseg_ns.segmentation import Segmentation
+from splatseg_ns.segmentation.clicking import CLICKS
 from splatseg_ns.segmentation.frames import Frame
 
 
@@ -66,9 +67,16 @@ def isolated(
     except (ValueError, LookupError, OSError) as error:
         say(f"re-vote: by the votes that were kept, not by masks ({error_line(error)})")
         return isolate_by_votes(document, ids)
+    clicked = [id for id in ids if document.object(id).provenance.solver == CLICKS]
+    if clicked:
+        say(f"re-vote: by the votes that were kept of {len(clicked)} objects made by clicks")
+        document = isolate_by_votes(document, clicked)
+    masked = [id for id in ids if id not in clicked]
+    if not masked:
+        return document
     say(f"re-vote: by the masks in {masks}")
     with progress("re-vote") as report:
-        return isolate_by_masks(rasterizer, splats, frame.move(views), document, ids, report)
+        return isolate_by_masks(rasterizer, splats, frame.move(views), document, masked, report)
 
 
 def masks_of(document: Segmentation, capture: Capture) -> tuple[Path, Capture]:

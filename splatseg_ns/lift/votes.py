@@ -129,6 +129,47 @@ class Votes:
         matrix[self.rows[kept], chosen[kept]] = self.mass[kept]
         return matrix / self.seen.clamp_min(GRID)[:, None] if of_seen else matrix
 
+    def share_of_each(
+        self,
+        labels: Tensor,  # [N] int64
+    ) -> Tensor:  # [N] float64
+        """How much of what was seen of each Gaussian belongs to its own label here; 0 if that has no column."""
+        own = self.ids[self.columns.long()] == labels[self.rows]
+        mass = torch.zeros_like(self.seen).index_add_(0, self.rows[own], self.mass[own])
+        return mass / self.seen.clamp_min(GRID)
+
+    def with_only(self, ids: Sequence[int] | Tensor) -> Votes:
+        """The votes for some labels; those for others count for ``seen`` alone."""
+        wanted = as_ids(ids)
+        column = column_of(wanted, self.ids)[self.columns.long()]
+        kept = column >= 0
+        return _sorted_votes(wanted, self.rows[kept], wanted[column[kept]], self.mass[kept], self.seen)
+
+    def with_share(
+        self,
+        label: int,
+        share: Tensor,  # [N] float64 in [0, 1]
+        seen: Tensor,  # [N] float64, where nothing was seen before
+    ) -> Votes:
+        """The votes with this share of each Gaussian for an object, in place of what it had.
+
+        The background has what all objects leave. Nothing is taken from other objects: shares may overlap.
+        """
+        if label < 1:
+            raise ValueError(f"shares are those of objects, whose labels are 1 or more, got {label}")
+        total = torch.where(self.seen > 0, self.seen, _on_grid(seen))
+        of_entry = self.ids[self.columns.long()]
+        kept = (of_entry != label) & (of_entry != 0)
+        given = _on_grid(share * total)
+        objects = given.index_add(0, self.rows[kept], self.mass[kept])
+        left = total - objects
+        left = torch.where(left > ROUNDING * total, left, 0.0)
+        everyone = torch.arange(len(self))
+        rows = torch.cat([self.rows[kept], everyone, everyone])
+        labels = torch.cat([of_entry[kept], torch.full_like(everyone, label), torch.zeros_like(everyone)])
+        ids = torch.cat([self.ids, torch.tensor([0, label])]).unique()
+        return _sorted_votes(ids, rows, labels, torch.cat([self.mass[kept], given, left]), total)
+
     def background(self) -> Tensor:  # [N] float64
         """The mass of label 0 and of the pixels whose label has no column."""
         listed = torch.zeros_like(self.seen).index_add_(0, self.rows, self.mass)
@@ -154,6 +195,24 @@ class Votes:
             raise
         except (ValueError, KeyError, EOFError, OSError, AttributeError, IndexError, zipfile.BadZipFile) as error:
             raise ValueError(f"{path}: no readable votes ({error}); count them again") from error
+
+
+def _sorted_votes(
+    ids: Tensor,  # [L]
+    rows: Tensor,  # [M], in any order
+    labels: Tensor,  # [M], all of them among the ids
+    mass: Tensor,  # [M], entries of none are left out
+    seen: Tensor,  # [N]
+) -> Votes:
+    columns = torch.searchsorted(ids, labels)
+    order = (rows * len(ids) + columns).argsort()
+    order = order[mass[order] > 0]
+    offsets = torch.cat([torch.zeros(1, dtype=torch.int64), rows[order].bincount(minlength=len(seen)).cumsum(0)])
+    return Votes(ids, offsets, columns[order].int(), mass[order], seen)
+
+
+def _on_grid(mass: Tensor) -> Tensor:  # float64, shape of mass
+    return (mass / GRID).round() * GRID
 
 
 def as_ids(ids: Sequence[int] | Tensor) -> Tensor:  # [L] int64

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -105,6 +106,59 @@ class Evaluation:
         return {**{f"mean_{score}": self.mean(score) for score in SCORES}, "views": self.views, "objects": scores}
 
 
+@dataclass(frozen=True)
+class Panoptic:
+    """How well objects that nobody has named cover the true ones: each of ours is one true object's or none's.
+
+    Ours and a true one are the same where their IoU, over the pixels of all views together, is above one half, which
+    for each holds of one at most. An object of ours that lies for more than half on the truth's background is
+    ``beyond`` it: a truth seldom lists the table and the walls, and says nothing against them.
+    """
+
+    matched: tuple[tuple[int, int, float], ...]
+    """Our id, the true one, and their IoU."""
+
+    missed: tuple[int, ...]
+    """True objects that none of ours is; views must show one on ``LEAST_SHARE`` of the picture for it to count."""
+
+    extra: tuple[int, ...]
+    """Ours that are no true object, on true objects for half of their pixels or more."""
+
+    beyond: tuple[int, ...]
+
+    @property
+    def segmentation_quality(self) -> float:
+        """The mean IoU of those that are matched."""
+        return _mean([iou for _, _, iou in self.matched]) or 0.0
+
+    @property
+    def recognition_quality(self) -> float:
+        """Matched ones among ours and the true ones: their F1 score."""
+        wrong = len(self.missed) + len(self.extra)
+        return len(self.matched) / (len(self.matched) + wrong / 2) if self.matched else 0.0
+
+    @property
+    def quality(self) -> float:
+        """Both together."""
+        return self.segmentation_quality * self.recognition_quality
+
+    @property
+    def strict_quality(self) -> float:
+        """As if the truth listed all there is: what is beyond it counts as extra."""
+        strict = Panoptic(self.matched, self.missed, (*self.extra, *self.beyond), ())
+        return strict.quality
+
+    def as_json(self) -> dict[str, Any]:
+        """All figures, from 0 to 1, and the ids."""
+        return {
+            "quality": self.quality,
+            "segmentation_quality": self.segmentation_quality,
+            "recognition_quality": self.recognition_quality,
+            "strict_quality": self.strict_quality,
+            **asdict(self),
+        }
+
+
 def draw_objects(
     rasterizer: Rasterizer,
     splats: Splats,
@@ -165,6 +219,31 @@ def overlap_matrix(
     shared = counted[1:, 1:]
     union = counted.sum(dim=1)[1:, None] + counted.sum(dim=0)[None, 1:] - shared
     return shared / union.clamp_min(1.0)
+
+
+def panoptic_quality(
+    views: Sequence[JudgedView],
+    ids: Sequence[int],  # of our objects
+) -> Panoptic:
+    """Compare all our objects with all true ones, whatever either are called."""
+    shown = {id for view in views for id in view.truth[view.counts].unique().tolist()} - {BACKGROUND}
+    true = [id for id in sorted(shown) if any(is_shown(view.truth == id, view.counts) for view in views)]
+    overlaps = overlap_matrix(views, ids, true)
+    matched = [
+        (ids[row], true[column], float(overlaps[row, column])) for row, column in (overlaps > 0.5).nonzero().tolist()
+    ]
+    pixels, outside = Counter[int](), Counter[int]()
+    for view in views:
+        pixels.update(view.drawn[view.counts].tolist())
+        outside.update(view.drawn[view.counts & (view.truth == BACKGROUND)].tolist())
+    unmatched = [id for id in ids if id not in {ours for ours, _, _ in matched} and pixels[id]]
+    beyond = [id for id in unmatched if 2 * outside[id] > pixels[id]]
+    return Panoptic(
+        tuple(matched),
+        tuple(id for id in true if id not in {theirs for _, theirs, _ in matched}),
+        tuple(id for id in unmatched if id not in beyond),
+        tuple(beyond),
+    )
 
 
 @torch.no_grad()

@@ -44,8 +44,7 @@ class SceneObject:
     def __post_init__(self) -> None:
         if type(self.id) is not int or self.id < 1:
             raise ValueError(f"the id of an object is a whole number of at least 1, got {self.id!r}")
-        if not isinstance(self.name, str) or not self.name.strip() or not self.name.isprintable():
-            raise ValueError(f"the name of an object is some visible text in one line, got {self.name!r}")
+        check_name(self.name)
         if not isinstance(self.visible, bool):
             raise ValueError(f"object {self.name}: visible is true or false, got {self.visible!r}")
         object.__setattr__(self, "color", as_color(self.color))
@@ -54,6 +53,12 @@ class SceneObject:
     def new(id: int, name: str, provenance: Provenance | None = None) -> SceneObject:
         """A visible object in the colour that its id gives it."""
         return SceneObject(id, name, default_color(id), provenance=provenance or Provenance())
+
+
+def check_name(name: object) -> None:
+    """Stop if an object cannot be called so."""
+    if not isinstance(name, str) or not name.strip() or not name.isprintable():
+        raise ValueError(f"the name of an object is some visible text in one line, got {name!r}")
 
 
 def plain(value: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from splatseg_ns.segmentation.evaluation import (
     is_shown,
     match_objects,
     overlap_matrix,
+    panoptic_quality,
 )
 from tests.lift.examples import ToyView, toy_splats
 from tests.raster.scenes import camera, gaussians
@@ -169,3 +170,47 @@ def test_pictures_show_objects_and_errors():
     veiled = painted(picture, labels, {2: (200, 0, 0)})
     assert veiled[1, 1].tolist() == [200, 0, 0] and veiled[0, 0].tolist() == [100, 100, 100]
     assert differences(picture, labels > 0)[1, 1].tolist() == [230, 0, 60]
+
+
+def test_panoptic_quality_by_hand():
+    # Object 1 has 8 of the 10 pixels of the true 5 and 2 beside them, 2 has 6 of the 12 of the true 6.
+    # 3 lies on the true 6 as well, for 6 of its 9 pixels, 4 on nothing, 9 is not drawn.
+    truth, drawn = strips({5: 10, 6: 12, 7: 40}), torch.zeros(40, 100, dtype=torch.int64)
+    drawn[1, 2:12] = 1
+    drawn[2, :6], drawn[2, 6:15] = 2, 3
+    drawn[30, :20] = 4
+    view = JudgedView(0, truth, drawn, torch.ones(40, 100, dtype=torch.bool))
+    result = panoptic_quality([view], [1, 2, 3, 4, 9])
+    # 8 of 12 is more than a half, 6 of 12 is not.
+    assert result.matched == ((1, 5, pytest.approx(8 / 12)),)
+    assert (result.missed, result.extra, result.beyond) == ((6, 7), (2, 3), (4,))
+    assert result.segmentation_quality == pytest.approx(8 / 12)
+    assert result.recognition_quality == pytest.approx(1 / (1 + 4 / 2))
+    assert result.quality == pytest.approx(8 / 12 / 3)
+    assert result.strict_quality == pytest.approx(8 / 12 / (1 + 5 / 2))
+    assert result.as_json()["quality"] == result.quality
+
+
+def test_panoptic_quality_is_over_all_views_together():
+    # An object that is one thing in one view and another in the next is neither.
+    everything = torch.ones(40, 100, dtype=torch.bool)
+    here = JudgedView(0, strips({5: 50, 6: 50}), strips({1: 50, 2: 50}), everything)
+    turned = JudgedView(1, strips({5: 50, 6: 50}), strips({1: 0, 2: 0}), everything)
+    turned.drawn[1, :50], turned.drawn[2, :50] = 2, 1
+    assert panoptic_quality([here], [1, 2]).quality == 1.0
+    assert panoptic_quality([here, turned], [1, 2]).quality == 0.0
+
+
+def test_panoptic_quality_of_nothing():
+    everything = torch.ones(40, 100, dtype=torch.bool)
+    # One pixel of the true 6 is less than the least share.
+    nothing = panoptic_quality([JudgedView(0, strips({5: 50, 6: 1}), strips({}), everything)], [1])
+    assert (nothing.matched, nothing.missed, nothing.extra, nothing.beyond) == ((), (5,), (), ())
+    assert nothing.quality == nothing.strict_quality == 0.0
+
+
+def test_what_does_not_count_matches_nothing():
+    counts = torch.ones(40, 100, dtype=torch.bool)
+    counts[:, 40:] = False
+    view = JudgedView(0, strips({5: 40}), strips({1: 90}), counts)
+    assert panoptic_quality([view], [1]).quality == 1.0

@@ -1,0 +1,174 @@
+"""A scene that is asked about by clicks: its views with what the segmenter and the splats say of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from splatseg_ns.masks.embedding_cache import CachedSegmenter
+from splatseg_ns.masks.segmenter import Embedding, Prompts, Segmenter
+from splatseg_ns.raster import Rasterizer
+from splatseg_ns.scene import Camera, Splats, View
+from splatseg_ns.segmentation.partial import Guess, PartialObject
+from splatseg_ns.segmentation.surfaces import Surfaces, in_picture
+from splatseg_ns.segmentation.view_choice import spread_out
+
+_LONGEST_SIDE = 1024
+"""Masks are made and counted at this size: the segmenter sees no more."""
+
+
+@dataclass(frozen=True, eq=False)
+class FreeView:
+    """The scene from anywhere: the picture is what the splats show."""
+
+    name: str
+    camera: Camera
+    rasterizer: Rasterizer
+    splats: Splats
+
+    @torch.no_grad()
+    def image(self) -> Tensor:  # [H, W, 3] uint8
+        """The splats as they are drawn."""
+        colors = self.rasterizer.render(self.splats, self.camera).colors
+        return (colors.clamp(0.0, 1.0) * 255.0).round().byte().cpu()
+
+
+PicturedView = View | FreeView
+"""What can be clicked in: a camera with a name and a picture."""
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """The segmenter's masks for one question, in a view's working size."""
+
+    masks: Tensor  # [M, H, W] bool
+    scores: Tensor  # [M]
+
+
+class ClickedView:
+    """One view at its working size; what has been found out about it is kept."""
+
+    def __init__(self, view: PicturedView, rasterizer: Rasterizer, splats: Splats, segmenter: Segmenter) -> None:
+        self._view, self._rasterizer, self._splats, self._segmenter = view, rasterizer, splats, segmenter
+        self.name = view.name
+        self.picture_size = (view.camera.width, view.camera.height)
+        longest = max(self.picture_size)
+        self.scale = min(1.0, _LONGEST_SIDE / longest)
+        """Working pixels in a pixel of the picture."""
+
+        self.camera = (
+            view.camera
+            if self.scale == 1.0
+            else view.camera.resized(*(max(1, round(side * self.scale)) for side in self.picture_size))
+        )
+
+    def image(self) -> Tensor:  # [H, W, 3] uint8
+        """The picture in its own size."""
+        return self._view.image()
+
+    @property
+    def is_read(self) -> bool:
+        """Whether ``embedding`` is there without waiting."""
+        return "embedding" in self.__dict__
+
+    @cached_property
+    def embedding(self) -> Embedding:
+        """What the segmenter makes of the picture; reading it takes the longest of all."""
+        return self._segmenter.embed(self._view.image())
+
+    @cached_property
+    def surfaces(self) -> Surfaces:
+        """What is seen first at each pixel."""
+        return Surfaces.seen(self._rasterizer, self._splats, self.camera)
+
+    def ask(self, prompts: Prompts) -> Answers:
+        """The segmenter's answers to one question, whose points are working pixels."""
+        boxes = None if prompts.boxes is None else prompts.boxes / self.scale
+        found = self._segmenter.predict(
+            self.embedding, replace(prompts, points=prompts.points / self.scale, boxes=boxes)
+        )
+        found = replace(found, width=self.camera.width, height=self.camera.height)
+        return Answers(found.masks()[0], found.scores[0])
+
+    @torch.no_grad()
+    def lifted(
+        self,
+        masks: Tensor,  # [M, H, W] bool
+    ) -> tuple[PartialObject, ...]:  # M
+        """What each mask says about the Gaussians."""
+        values = torch.cat([masks, torch.ones_like(masks[:1])]).permute(1, 2, 0).float()
+        sums = self._rasterizer.lift(self._splats, self.camera, values.to(self._splats.device))
+        return tuple(PartialObject(sums[:, place], sums[:, -1]) for place in range(len(masks)))
+
+    def guess(self, known: PartialObject) -> Guess:
+        """What an object should look like here."""
+        return known.guess(self._rasterizer, self._splats, self.camera)
+
+    def direction_to(
+        self,
+        point: Tensor,  # [3] float64
+    ) -> Tensor:  # [3]
+        """From the camera towards a point."""
+        return torch.nn.functional.normalize(point - self.camera.position.cpu().double(), dim=0)
+
+
+class ClickedScene:
+    """Views of splats that can be clicked in."""
+
+    def __init__(
+        self,
+        rasterizer: Rasterizer,
+        splats: Splats,
+        views: Iterable[PicturedView],
+        segmenter: Segmenter,
+    ) -> None:
+        self.rasterizer, self.splats, self._segmenter = rasterizer, splats, segmenter
+        self._views = {view.name: self._prepared(view) for view in views}
+        names = list(self._views)
+        self._order = [names[place] for place in spread_out([view.camera for view in self._views.values()])]
+
+    def view(self, name: str) -> ClickedView:
+        """The view of this name."""
+        if name not in self._views:
+            close = get_close_matches(name, self._views, n=3, cutoff=0.3) or list(self._views)[:3]
+            raise LookupError(f"no view {name!r}; the nearest names are {', '.join(close)}")
+        return self._views[name]
+
+    def add(self, view: PicturedView) -> ClickedView:
+        """A view from a free camera, or one of another split, in which there are clicks; it is not carried to."""
+        if view.name not in self._views:
+            self._views[view.name] = self._prepared(view)
+        return self._views[view.name]
+
+    def views_of(
+        self,
+        point: Tensor,  # [3]
+        count: int | None,
+    ) -> list[ClickedView]:
+        """The first views, in an order that spreads them out, in whose pictures the point is, hidden or not."""
+        found: list[ClickedView] = []
+        for name in self._order:
+            if count is not None and len(found) >= count:
+                break
+            view = self._views[name]
+            if in_picture(view.camera, point):
+                found.append(view)
+        return found
+
+    @contextmanager
+    def reading_ahead(self, views: Sequence[ClickedView]) -> Iterator[None]:
+        """Have the pictures of these views read in the background, in this order, if the segmenter can do that."""
+        if isinstance(self._segmenter, CachedSegmenter):
+            with self._segmenter.prefetch(view.image() for view in views if not view.is_read):
+                yield
+        else:
+            yield
+
+    def _prepared(self, view: PicturedView) -> ClickedView:
+        return ClickedView(view, self.rasterizer, self.splats, self._segmenter)
