@@ -11,7 +11,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -19,6 +18,7 @@ from torch import Tensor
 from splatseg_ns.masks.segmenter import Prompts
 from splatseg_ns.segmentation.clicked_scene import Answers, ClickedScene, ClickedView
 from splatseg_ns.segmentation.consensus import Candidate, Hypothesis, hypotheses
+from splatseg_ns.segmentation.mask_points import clearly_violated, confident_points, main_parts, violated
 from splatseg_ns.segmentation.partial import Guess, PartialObject
 from splatseg_ns.segmentation.prompts import ObjectPrompts, Point, ViewPrompts
 from splatseg_ns.segmentation.surfaces import Surfaces
@@ -27,17 +27,14 @@ from splatseg_ns.segmentation.view_choice import step_by_step
 _LEAST_PIXELS = 40
 """An object of fewer pixels is not asked for: nothing of use would come back."""
 
-_STRAY = 0.1
-"""Parts of a guess that are smaller than this share of its largest part are left out of the box."""
-
 _DOUBLING = 0.06
 """How much less masks may agree if the object is twice as large: parts fit as well as wholes, but wholes are meant."""
 
 _CONTAINED, _FAR_LARGER = 0.8, 2.0
 """A part has this share of its Gaussians in its whole, and is doubled at most so often in it: a table is no whole."""
 
-_CONTRADICTED, _BESIDE = 0.15, 2
-"""How much less masks may agree for each click that they heed; clicks within so many pixels of a border are heeded."""
+_CONTRADICTED = 0.15
+"""How much less masks may agree for each click that they heed."""
 
 _MASS_BEFORE = 2.0
 """What is known from before counts as if each Gaussian had been seen on this many pixels."""
@@ -310,7 +307,7 @@ class _Search:
 
     def _contradictions(self, trial: _Carried) -> int:
         return sum(
-            _clearly_violated(clicks.view.guess(trial.settled).inside(), clicks.prompts()) for clicks in self._clicks
+            clearly_violated(clicks.view.guess(trial.settled).inside(), clicks.prompts()) for clicks in self._clicks
         )
 
     def _chosen_views(self) -> list[ClickedView]:
@@ -360,7 +357,7 @@ class _Search:
         fits = [
             place
             for place, mask in enumerate(answers.masks)
-            if int(mask.sum()) >= _LEAST_PIXELS and _violated(mask, prompts) == 0
+            if int(mask.sum()) >= _LEAST_PIXELS and violated(mask, prompts) == 0
         ]
         return [
             (known, float(answers.scores[place]))
@@ -408,7 +405,7 @@ class _Search:
         merit = agreement if config.best_fitting else answers.scores.clone()
         if view.name in self._clicked and clicks is not None:
             # Here the user has said what is inside and what is not.
-            merit = merit - torch.tensor([float(_violated(mask, clicks)) for mask in answers.masks])
+            merit = merit - torch.tensor([float(violated(mask, clicks)) for mask in answers.masks])
         best = int(merit.argmax())
         agrees = float(agreement[best])
         accepted = agrees >= config.least_agreement
@@ -419,7 +416,7 @@ class _Search:
 
     def _question(self, guess: Guess, clicks: Prompts | None, view: ClickedView) -> Prompts | None:
         """A box around what is expected, some points in it, and the clicks that are to be seen."""
-        main = _main_parts(guess.inside().numpy())
+        main = main_parts(guess.inside().numpy())
         if int(main.sum()) < _LEAST_PIXELS:
             return None
         sure = ((guess.share > 0.8) & (guess.known > 0.6)).numpy() & main
@@ -445,55 +442,3 @@ def _doublings(whole: Tensor, part: Tensor) -> float:
         return 0.0
     doublings = math.log2(sizes[0] / sizes[1])
     return doublings if 0.0 < doublings <= _FAR_LARGER else 0.0
-
-
-def _violated(mask: Tensor, prompts: Prompts) -> int:
-    """How many clicks a mask has on the wrong side."""
-    height, width = mask.shape
-    columns, rows = prompts.points[0].long().unbind(dim=1)
-    inside = mask[rows.clamp(0, height - 1), columns.clamp(0, width - 1)]
-    return int((inside != prompts.positive[0]).sum())
-
-
-def _clearly_violated(mask: Tensor, prompts: Prompts) -> int:
-    """How many clicks are on the wrong side of a mask and not just beside its border."""
-    kernel = np.ones((2 * _BESIDE + 1, 2 * _BESIDE + 1), np.uint8)
-    grown, shrunk = (
-        torch.from_numpy(change(mask.numpy().astype(np.uint8), kernel)) > 0 for change in (cv2.dilate, cv2.erode)
-    )
-    height, width = mask.shape
-    columns, rows = prompts.points[0].long().unbind(dim=1)
-    rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
-    positive = prompts.positive[0]
-    return int((positive & ~grown[rows, columns]).sum() + (~positive & shrunk[rows, columns]).sum())
-
-
-def _main_parts(
-    inside: np.ndarray,  # [H, W] bool
-) -> np.ndarray:  # [H, W] bool
-    """The connected parts of a mask, without the stray ones."""
-    count, parts, statistics, _ = cv2.connectedComponentsWithStats(inside.astype(np.uint8))
-    if count == 1:
-        return inside
-    areas = statistics[1:, cv2.CC_STAT_AREA]
-    kept = 1 + np.flatnonzero(areas >= max(_STRAY * areas.max(), _LEAST_PIXELS / 2))
-    return np.isin(parts, kept)
-
-
-def confident_points(
-    inside: np.ndarray,  # [H, W] bool
-    count: int,
-) -> list[Point]:
-    """Pixels deep inside a mask, apart from each other, the deepest first."""
-    # The picture's border is no border of the object.
-    depth = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, 5)
-    rows, columns = np.mgrid[: inside.shape[0], : inside.shape[1]]
-    points: list[Point] = []
-    while len(points) < count:
-        row, column = np.unravel_index(int(depth.argmax()), depth.shape)
-        deepest = float(depth[row, column])
-        if deepest < 1.5:
-            break
-        points.append((float(column) + 0.5, float(row) + 0.5))
-        depth[(rows - row) ** 2 + (columns - column) ** 2 < (1.5 * max(deepest, 3.0)) ** 2] = 0.0
-    return points

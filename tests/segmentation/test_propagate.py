@@ -11,7 +11,7 @@ from torch import Tensor
 from splatseg_ns.demo.scene import balls_on_a_table, ring_of_cameras
 from splatseg_ns.raster import rasterizer_for
 from splatseg_ns.segmentation.prompts import Level, ObjectPrompts, ViewPrompts
-from splatseg_ns.segmentation.propagate import FoundObject, Propagate, confident_points, find_object
+from splatseg_ns.segmentation.propagate import FoundObject, Propagate, find_object
 from splatseg_ns.segmentation.surfaces import Surfaces
 from tests.segmentation.clicked import (
     BLUE,
@@ -365,17 +365,3 @@ def test_a_mask_too_small_to_be_carried_is_the_object_all_the_same():
 def test_options_that_make_no_sense(options: dict):
     with pytest.raises(ValueError, match=next(iter(options))):
         Propagate(**options)
-
-
-def test_confident_points_are_deep_and_apart():
-    mask = torch.zeros(60, 100, dtype=torch.bool)
-    mask[10:50, 10:50] = True
-    mask[20:30, 60:70] = True
-    points = confident_points(mask.numpy(), 3)
-    assert points[0] == pytest.approx((29.5, 29.5), abs=1.0)
-    assert all(mask[int(y), int(x)] for x, y in points)
-    assert len(points) == 2 and points[1] == pytest.approx((64.5, 24.5), abs=1.0)
-    assert confident_points(torch.zeros(8, 8, dtype=torch.bool).numpy(), 3) == []
-    thin = torch.zeros(8, 8, dtype=torch.bool)
-    thin[4] = True
-    assert confident_points(thin.numpy(), 1) == []
