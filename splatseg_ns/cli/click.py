@@ -18,7 +18,7 @@ from splatseg_ns.cli.segmenting import SegmenterInputs
 from splatseg_ns.scene import Capture
 from splatseg_ns.segmentation import Segmentation
 from splatseg_ns.segmentation.clicked_scene import ClickedScene
-from splatseg_ns.segmentation.clicking import earlier_prompts, known_before, with_found
+from splatseg_ns.segmentation.clicking import earlier_prompts, known_before, owner_of_most, with_found
 from splatseg_ns.segmentation.prompts import Level, ObjectPrompts, ViewPrompts, read_prompts
 from splatseg_ns.segmentation.propagate import FoundObject, Propagate, find_object
 
@@ -102,6 +102,12 @@ class Click(SegmenterInputs):
             assert self.pictures is not None
             save_click_sheet(self.pictures, scene, document.object(entry.prompts.name), entry)
         _print_found(document, found)
+        for entry in found:
+            if (owner := owner_of_most(document, entry)) is not None:
+                say(
+                    f"{entry.prompts.name}: most of it belongs to {owner} already; for another outline delete that one "
+                    "with 'splatseg objects' and click again"
+                )
         say(f"seconds: {watch}")
         say(f"saved {store.folder}")
         if shown:

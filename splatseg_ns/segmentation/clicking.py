@@ -64,6 +64,15 @@ def with_found(document: Segmentation, found: Sequence[FoundObject], segmenter: 
     return document.with_entry(LABELLED, solver=name_of(FlashSplat()), settled=asdict(FlashSplat()))
 
 
+def owner_of_most(document: Segmentation, found: FoundObject) -> str | None:
+    """The other object that has more than half of what was found, if there is one."""
+    rows = found.known.rows.cpu()
+    others = {entry.name: int((document.rows(entry.id) & rows).sum()) for entry in document.objects}
+    others.pop(found.prompts.name, None)
+    owner = max(others, key=others.__getitem__, default=None)
+    return owner if owner is not None and 2 * others[owner] > int(rows.sum()) else None
+
+
 def _with_one(document: Segmentation, found: FoundObject, made: Provenance) -> Segmentation:
     name = found.prompts.name
     before = document.object(name) if name in document.names else None

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from splatseg_ns.lift import FlashSplat, Votes
 from splatseg_ns.segmentation import Provenance, SceneObject, Segmentation, SegmentationStore
-from splatseg_ns.segmentation.clicking import CLICKS, earlier_prompts, known_before, with_found
+from splatseg_ns.segmentation.clicking import CLICKS, earlier_prompts, known_before, owner_of_most, with_found
 from splatseg_ns.segmentation.partial import PartialObject
 from splatseg_ns.segmentation.prompts import ObjectPrompts, ViewPrompts
 from splatseg_ns.segmentation.propagate import FoundObject, Propagate
@@ -175,3 +175,12 @@ def test_without_votes_earlier_clicks_have_told_the_labels():
     document = clicked(labelled(None), found("mug", [0.9, 0.9, 0.0, 0.0, 0.8, 0.0, 0.0, 0.6]))
     known = known_before(document, "mug", torch.device("cpu"))
     assert known is not None and torch.equal(known.rows, document.rows("mug"))
+
+
+def test_what_belongs_to_another_object_already():
+    half, most = found("half", [0.6, 0.6, 0.0, 0.0, 0.6, 0.6, 0.0, 0.0]), found("most", [0.6] * 5 + [0.0] * 3)
+    document = clicked(labelled(votes_of(TABLE, [0, 1])), half, most)
+    # The table keeps two of the four and four of the five.
+    assert owner_of_most(document, half) is None
+    assert owner_of_most(document, most) == "table"
+    assert owner_of_most(clicked(empty(), most), most) is None
