@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from itertools import count
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +15,7 @@ from splatseg_ns.cli.console import Stopwatch, output, progress, say, table
 from splatseg_ns.cli.inputs import chosen_views
 from splatseg_ns.cli.segmenting import SegmenterInputs
 from splatseg_ns.scene import Capture
+from splatseg_ns.scene.matching import no_view
 from splatseg_ns.segmentation import Segmentation
 from splatseg_ns.segmentation.clicked_scene import ClickedScene
 from splatseg_ns.segmentation.clicking import earlier_prompts, known_before, owner_of_most, with_found
@@ -179,5 +179,4 @@ def check_views(capture: Capture, names: Iterable[str]) -> None:
     """Stop if the capture has no view of a name, and show those that are like it."""
     for name in names:
         if name not in capture.names:
-            close = get_close_matches(name, capture.names, n=3, cutoff=0.3) or capture.names[:3]
-            raise LookupError(f"{capture.folder}: no view {name!r}; the nearest names are {', '.join(close)}")
+            raise LookupError(f"{capture.folder}: {no_view(name, capture.names)}")

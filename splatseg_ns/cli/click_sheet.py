@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
 from pathlib import Path
 
 import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from splatseg_ns.edit.extract import file_stem
 from splatseg_ns.scene import atomic_write
 from splatseg_ns.segmentation import SceneObject
 from splatseg_ns.segmentation.clicked_scene import ClickedScene
@@ -34,7 +34,7 @@ def save_click_sheet(folder: Path, scene: ClickedScene, entry: SceneObject, foun
     for place, tile in enumerate(tiles):
         sheet.paste(tile, (place % columns * width, place // columns * height))
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{entry.id}_{re.sub(r'[^0-9A-Za-z_-]+', '_', entry.name)}.png"
+    path = folder / f"{entry.id}_{file_stem(entry)}.png"
     with atomic_write(path) as stream:
         sheet.save(stream, format="png")
     return path

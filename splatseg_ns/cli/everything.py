@@ -23,11 +23,9 @@ from splatseg_ns.masks.segmenter import reading_threads
 from splatseg_ns.scene import Camera, Splats, View, atomic_write
 from splatseg_ns.segmentation import Provenance, SceneObject, Segmentation
 from splatseg_ns.segmentation.associate import Associate, Association, MaskedView, Thing, associate
+from splatseg_ns.segmentation.clicked_scene import LONGEST_SIDE
 from splatseg_ns.segmentation.comparison import painted
 from splatseg_ns.segmentation.view_choice import spread_out
-
-_LONGEST_SIDE = 1024
-"""Masks are made and counted at this size: segmenters see no more."""
 
 
 @dataclass(kw_only=True)
@@ -196,10 +194,7 @@ class _WorkingView:
 
     @staticmethod
     def of(view: View) -> _WorkingView:
-        camera = view.camera
-        shrink = min(1.0, _LONGEST_SIDE / max(camera.width, camera.height))
-        width, height = (max(1, round(side * shrink)) for side in (camera.width, camera.height))
-        return _WorkingView(view, camera.resized(width, height))
+        return _WorkingView(view, view.camera.at_most(LONGEST_SIDE))
 
     @property
     def name(self) -> str:

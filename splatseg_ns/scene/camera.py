@@ -58,6 +58,13 @@ class Camera:
         """The same camera on another device or in another floating-point type."""
         return replace(self, viewmat=self.viewmat.to(target), K=self.K.to(target))
 
+    def at_most(self, longest_side: int) -> Camera:
+        """The same view in a picture whose longer side is not longer than that; a small one stays as it is."""
+        shrink = longest_side / max(self.width, self.height)
+        if shrink >= 1.0:
+            return self
+        return self.resized(*(max(1, round(side * shrink)) for side in (self.width, self.height)))
+
     def resized(self, width: int, height: int) -> Camera:
         """The same view in a picture of another size."""
         stretch = torch.tensor([[width / self.width], [height / self.height], [1.0]]).to(self.K)

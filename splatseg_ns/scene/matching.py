@@ -52,6 +52,13 @@ def nearest_names(views: Iterable[str], candidates: Iterable[str], limit: int = 
     return pairs
 
 
+def no_view(name: str, views: Iterable[str]) -> str:
+    """What is said where there is no view of a name."""
+    known = list(views)
+    close = get_close_matches(name, known, n=3, cutoff=0.3) or known[:3]
+    return f"no view {name!r}; the nearest names are {', '.join(close)}"
+
+
 def _last_part(path: str) -> str:
     return path.rpartition("/")[2]
 

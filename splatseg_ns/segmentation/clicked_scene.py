@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from functools import cached_property
 
 import torch
@@ -15,11 +14,12 @@ from splatseg_ns.masks.embedding_cache import CachedSegmenter
 from splatseg_ns.masks.segmenter import Embedding, Prompts, Segmenter
 from splatseg_ns.raster import Rasterizer
 from splatseg_ns.scene import Camera, Splats, View
+from splatseg_ns.scene.matching import no_view
 from splatseg_ns.segmentation.partial import Guess, PartialObject
 from splatseg_ns.segmentation.surfaces import Surfaces, in_picture
 from splatseg_ns.segmentation.view_choice import spread_out
 
-_LONGEST_SIDE = 1024
+LONGEST_SIDE = 1024
 """Masks are made and counted at this size: the segmenter sees no more."""
 
 
@@ -58,15 +58,9 @@ class ClickedView:
         self._view, self._rasterizer, self._splats, self._segmenter = view, rasterizer, splats, segmenter
         self.name = view.name
         self.picture_size = (view.camera.width, view.camera.height)
-        longest = max(self.picture_size)
-        self.scale = min(1.0, _LONGEST_SIDE / longest)
+        self.camera = view.camera.at_most(LONGEST_SIDE)
+        self.scale = max(self.camera.width, self.camera.height) / max(self.picture_size)
         """Working pixels in a pixel of the picture."""
-
-        self.camera = (
-            view.camera
-            if self.scale == 1.0
-            else view.camera.resized(*(max(1, round(side * self.scale)) for side in self.picture_size))
-        )
 
     def image(self) -> Tensor:  # [H, W, 3] uint8
         """The picture in its own size."""
@@ -136,8 +130,7 @@ class ClickedScene:
     def view(self, name: str) -> ClickedView:
         """The view of this name."""
         if name not in self._views:
-            close = get_close_matches(name, self._views, n=3, cutoff=0.3) or list(self._views)[:3]
-            raise LookupError(f"no view {name!r}; the nearest names are {', '.join(close)}")
+            raise LookupError(no_view(name, self._views))
         return self._views[name]
 
     def add(self, view: PicturedView) -> ClickedView:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from splatseg_ns.raster import Rasterizer
-from splatseg_ns.scene import Camera, Capture, Splats, View
+from splatseg_ns.scene import Capture, Splats, View
 
 CHECKED_VIEWS = 3
 
@@ -163,7 +163,7 @@ def agreement_of_frames(
     """For each frame the median over views of the correlation between picture and render."""
     scores = torch.zeros(len(frames), len(views))
     for column, view in enumerate(views):
-        camera = _small(view.camera)
+        camera = view.camera.at_most(_LONGEST_SIDE)
         picture = view.image().permute(2, 0, 1)[None].float() / 255
         picture = torch.nn.functional.interpolate(picture, (camera.height, camera.width), mode="area")[0]
         for row, frame in enumerate(frames):
@@ -173,11 +173,6 @@ def agreement_of_frames(
             # What the pictures show behind the splats is not known.
             scores[row, column] = max(_correlation(picture, over_black), _correlation(picture, over_black + empty))
     return scores.median(dim=1).values.tolist()
-
-
-def _small(camera: Camera) -> Camera:
-    shrink = min(1.0, _LONGEST_SIDE / max(camera.width, camera.height))
-    return camera.resized(max(1, round(camera.width * shrink)), max(1, round(camera.height * shrink)))
 
 
 def _correlation(

@@ -18,10 +18,7 @@ _BESIDE = 2
 
 def violated(mask: Tensor, prompts: Prompts) -> int:
     """How many clicks a mask has on the wrong side."""
-    height, width = mask.shape
-    columns, rows = prompts.points[0].long().unbind(dim=1)
-    inside = mask[rows.clamp(0, height - 1), columns.clamp(0, width - 1)]
-    return int((inside != prompts.positive[0]).sum())
+    return int((mask[_clicked_pixels(mask, prompts)] != prompts.positive[0]).sum())
 
 
 def clearly_violated(mask: Tensor, prompts: Prompts) -> int:
@@ -30,11 +27,15 @@ def clearly_violated(mask: Tensor, prompts: Prompts) -> int:
     grown, shrunk = (
         torch.from_numpy(change(mask.numpy().astype(np.uint8), kernel)) > 0 for change in (cv2.dilate, cv2.erode)
     )
+    pixels, positive = _clicked_pixels(mask, prompts), prompts.positive[0]
+    return int((positive & ~grown[pixels]).sum() + (~positive & shrunk[pixels]).sum())
+
+
+def _clicked_pixels(mask: Tensor, prompts: Prompts) -> tuple[Tensor, Tensor]:  # [P] int64 each
+    """Rows and columns of the clicks; the far edges belong to the last pixels."""
     height, width = mask.shape
     columns, rows = prompts.points[0].long().unbind(dim=1)
-    rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
-    positive = prompts.positive[0]
-    return int((positive & ~grown[rows, columns]).sum() + (~positive & shrunk[rows, columns]).sum())
+    return rows.clamp(0, height - 1), columns.clamp(0, width - 1)
 
 
 def main_parts(

@@ -125,6 +125,8 @@ class _Carried:
     """From the masks of the views that it was carried to."""
 
     masks: list[UsedMask] = field(default_factory=list)
+    contradictions: int = 0
+    """How many clicks it is on the wrong side of, as far as it has been carried."""
 
     @property
     def expected(self) -> PartialObject:
@@ -297,18 +299,13 @@ class _Search:
 
     def _ranked(self, trials: Sequence[_Carried]) -> list[_Carried]:
         """What fits, less what the clicks contradict; a whole comes before a part of it that fits a little better."""
-        fits = {id(trial): trial.fit - _CONTRADICTED * self._contradictions(trial) for trial in trials}
+        fits = {id(trial): trial.fit - _CONTRADICTED * trial.contradictions for trial in trials}
         best = max(trials, key=lambda trial: fits[id(trial)])
 
         def merit(trial: _Carried) -> float:
             return fits[id(trial)] + _DOUBLING * _doublings(trial.settled.rows, best.settled.rows)
 
         return sorted(trials, key=merit, reverse=True)
-
-    def _contradictions(self, trial: _Carried) -> int:
-        return sum(
-            clearly_violated(clicks.view.guess(trial.settled).inside(), clicks.prompts()) for clicks in self._clicks
-        )
 
     def _chosen_views(self) -> list[ClickedView]:
         """The clicked views, and others in such an order that each is near to one before it."""
@@ -391,6 +388,9 @@ class _Search:
             self._ask(carried, view)
             self._done += 1
             self._progress(min(len(self._views) + self._done, 2 * len(self._views)), 2 * len(self._views))
+        carried.contradictions = sum(
+            clearly_violated(clicks.view.guess(carried.settled).inside(), clicks.prompts()) for clicks in self._clicks
+        )
 
     def _ask(self, carried: _Carried, view: ClickedView) -> None:
         """Let one view say more about the object."""

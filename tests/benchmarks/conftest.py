@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-import torch
+
+from splatseg_ns.raster import one_torch_thread
 
 
 @pytest.fixture(scope="package", autouse=True)
-def one_torch_thread() -> Iterator[None]:
+def _few_threads() -> Iterator[None]:
     """The scenes are small: sharing them out among threads costs more than it brings."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with one_torch_thread():
+        yield

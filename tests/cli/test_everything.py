@@ -113,7 +113,7 @@ def test_some_views_and_their_sheets(
 def test_large_pictures_are_worked_on_in_a_smaller_size(
     scene: SceneOnDisk, segmenter: PaintedSegmenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("splatseg_ns.cli.everything._LONGEST_SIDE", 64)
+    monkeypatch.setattr("splatseg_ns.cli.everything.LONGEST_SIDE", 64)
     assert run(scene, "--pictures", str(tmp_path)) == 0
     with Image.open(tmp_path / f"{VOTING[0]}.png") as sheet:
         assert sheet.size == (3 * 64, 48)

@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-import torch
 
-from splatseg_ns.raster import Rasterizer
+from splatseg_ns.raster import Rasterizer, one_torch_thread
 from tests.raster.engines import GPU, make_engine
 
 
 @pytest.fixture(scope="package", autouse=True)
-def one_torch_thread() -> Iterator[None]:
+def _few_threads() -> Iterator[None]:
     """The scenes are small: sharing them out among threads costs more than it brings."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with one_torch_thread():
+        yield
 
 
 @pytest.fixture(params=["oracle", "cpu", GPU])

@@ -32,6 +32,15 @@ def test_resized_keeps_what_lies_at_each_fraction_of_the_picture():
     assert (camera.width, camera.height) == (32, 12)
 
 
+def test_at_most_shrinks_what_is_longer_and_nothing_else():
+    camera = Camera(torch.eye(4), K, 64, 3)
+    assert camera.at_most(64) is camera
+    small = camera.at_most(8)
+    # A side never goes.
+    assert (small.width, small.height) == (8, 1)
+    assert torch.equal(small.K, camera.resized(8, 1).K)
+
+
 def test_to_changes_both_matrices():
     camera = Camera(torch.eye(4), K, 64, 48).to(torch.float64)
     assert camera.viewmat.dtype == camera.K.dtype == torch.float64
