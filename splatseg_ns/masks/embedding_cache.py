@@ -32,6 +32,9 @@ are free, and much faster where they are not: torch's threads wait for each othe
 _LAYOUT = b"1"
 """Changes whenever files from before can no longer be used."""
 
+_ANY = ""
+"""In the place of a picture's name."""
+
 _OURS = {".npz", ".tmp"}
 _UNREADABLE = (OSError, EOFError, KeyError, ValueError, NotImplementedError, zipfile.BadZipFile)
 
@@ -51,7 +54,8 @@ class CachedSegmenter:
         self._most_bytes = most_bytes
         self._kept: OrderedDict[str, Embedding] = OrderedDict()
         self._in_work: set[str] = set()
-        self._failure: Exception | None = None
+        self._failures: dict[str, Exception] = {}
+        """What kept readers ahead from reading a picture, by its name; without one from getting at pictures at all."""
         self._readers: list[Thread] = []
         self._changed = Condition()
         self._on_disk = True
@@ -76,9 +80,9 @@ class CachedSegmenter:
                 self._changed.wait()
             if found is not None:
                 return found
-            if self._failure is not None:
-                failure, self._failure = self._failure, None
-                raise failure
+            for failed in (key, _ANY):
+                if failed in self._failures:
+                    raise self._failures.pop(failed)
             self._in_work.add(key)
             others = len(self._readers)
         return self._read(key, image, at_once=max(1, others))
@@ -95,17 +99,27 @@ class CachedSegmenter:
         waiting, asking = iter(images), Lock()
         leaving = False
 
+        def next_unread() -> tuple[str, Tensor] | None:
+            # One reader at a time, so that a picture is in work before what comes after it can fail.
+            with asking:
+                for image in waiting:
+                    if leaving:
+                        break
+                    key = _picture_name(image)
+                    if self._claim(key):
+                        return key, image
+            return None
+
         def read_on() -> None:
+            key = _ANY
             try:
-                while not leaving:
-                    with asking:
-                        image = next(waiting, None)
-                    if image is None:
-                        return
-                    self._read_ahead(image)
+                while not leaving and (found := next_unread()) is not None:
+                    key, image = found
+                    self._read(key, image, at_once=_READERS)
+                    key = _ANY
             except Exception as error:
                 with self._changed:
-                    self._failure = error
+                    self._failures[key] = error
 
         readers = [Thread(target=read_on, name="splatseg-reader") for _ in range(_READERS)]
         self._readers += readers
@@ -119,15 +133,15 @@ class CachedSegmenter:
                 if reader.ident is not None:
                     reader.join()
                 self._readers.remove(reader)
-            self._failure = None
+            self._failures.clear()
 
-    def _read_ahead(self, image: Tensor) -> None:
-        key = _picture_name(image)
+    def _claim(self, key: str) -> bool:
+        """Mark a picture as in work, unless it is there or someone reads it."""
         with self._changed:
             if key in self._kept or key in self._in_work or os.path.exists(self._path(key)):
-                return
+                return False
             self._in_work.add(key)
-        self._read(key, image, at_once=_READERS)
+            return True
 
     def _read(self, key: str, image: Tensor, at_once: int) -> Embedding:
         """Read a picture that is marked as in work, and keep what comes of it."""

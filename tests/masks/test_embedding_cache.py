@@ -277,6 +277,15 @@ def test_what_goes_wrong_with_a_picture_comes_out_where_it_is_wanted(tmp_path: P
     cached.embed(plain_picture(3))
 
 
+def test_and_only_there(tmp_path: Path):
+    cached = CachedSegmenter(FailingSegmenter(), tmp_path)
+    with cached.prefetch([plain_picture(2)]):
+        join_readers()
+        cached.embed(plain_picture(3))
+        with pytest.raises(RuntimeError, match="out of memory"):
+            cached.embed(plain_picture(2))
+
+
 def test_and_so_does_what_goes_wrong_with_the_pictures_themselves(cached: CachedSegmenter):
     def pictures() -> Iterator[Tensor]:
         yield plain_picture(0)
