@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from splatseg_ns.cli.derive import Derive, name_of_objects
 from splatseg_ns.cli.revote import isolated, placed_capture
 from splatseg_ns.edit import rows_of_objects
+from splatseg_ns.segmentation import operations
 
 
 @dataclass(kw_only=True)
@@ -30,6 +31,6 @@ class Extract(Derive):
             placed = placed_capture(self, rasterizer, splats)
             document = isolated(rasterizer, splats, document, ids, placed)
         # They are what the new scene is for, hidden or not in the old one.
-        document = document.with_objects(*(replace(entry, visible=True) for entry in chosen))
+        document = operations.set_visible(document, ids, True)
         document = document.with_entry("extract", source=str(self.scene.file.resolve()), objects=ids)
         self.write(target, splats, document, rows_of_objects(document, ids), ids)

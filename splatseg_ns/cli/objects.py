@@ -21,10 +21,10 @@ class Objects(SceneInputs):
     """An object and its new name."""
 
     show: tuple[str, ...] = ()
-    """Objects to show."""
+    """Objects to show; 0 stands for the background."""
 
     hide: tuple[str, ...] = ()
-    """Objects to hide."""
+    """Objects to hide; 0 stands for the background."""
 
     merge: tuple[str, ...] = ()
     """An object and those that become part of it."""
@@ -76,4 +76,5 @@ def _print(document: Segmentation) -> None:
         rows.add_row(str(entry.id), entry.name, str(counts[entry.id]), "yes" if entry.visible else "no", color)
     output().print(rows)
     rest = len(document) - sum(counts.values())
-    say(f"{rest} of {len(document)} Gaussians belong to no object")
+    hidden = "" if document.background_visible else ", and are hidden"
+    say(f"{rest} of {len(document)} Gaussians belong to no object{hidden}")

@@ -23,6 +23,9 @@ from splatseg_ns.segmentation.scene_object import SceneObject, plain
 ObjectRef = int | str
 """An object's id, or its name."""
 
+BACKGROUND_NAME = "background"
+"""What messages call all that belongs to no object."""
+
 
 @dataclass(frozen=True)
 class HistoryEntry:
@@ -63,9 +66,14 @@ class Segmentation:
     next_id: int = 1
     """Of the next object. Ids of deleted objects are not given again, because the votes still know them."""
 
+    background_visible: bool = True
+    """Whether what belongs to no object is shown."""
+
     def __post_init__(self) -> None:
         if self.labels.dim() != 1 or self.labels.dtype != torch.int64:
             raise ValueError(f"labels are an [N] tensor of int64, got {self.labels.dtype} {list(self.labels.shape)}")
+        if not isinstance(self.background_visible, bool):
+            raise ValueError(f"background_visible is true or false, got {self.background_visible!r}")
         object.__setattr__(self, "objects", tuple(sorted(self.objects, key=lambda entry: entry.id)))
         for what in ("id", "name"):
             counts = Counter(getattr(entry, what) for entry in self.objects)
@@ -118,6 +126,19 @@ class Segmentation:
     def rows(self, ref: ObjectRef) -> Tensor:  # [N] bool
         """Which Gaussians the object has."""
         return self.labels == self.object(ref).id
+
+    def visible_rows(self) -> Tensor:  # [N] bool
+        """Which Gaussians are shown."""
+        shown = torch.zeros(self.next_id, dtype=torch.bool)
+        shown[BACKGROUND] = self.background_visible
+        for entry in self.objects:
+            shown[entry.id] = entry.visible
+        return shown[self.labels.clamp_min(BACKGROUND)]
+
+    def hidden_names(self) -> tuple[str, ...]:
+        """What is not shown."""
+        background = () if self.background_visible else (BACKGROUND_NAME,)
+        return (*background, *(entry.name for entry in self.objects if not entry.visible))
 
     def counts(self) -> dict[int, int]:
         """How many Gaussians each object has, by id."""

@@ -58,8 +58,20 @@ def recolor(document: Segmentation, target: ObjectRef, color: Color) -> Segmenta
 
 
 def set_visible(document: Segmentation, targets: Sequence[ObjectRef], visible: bool) -> Segmentation:
-    """Show or hide objects."""
-    return document.with_objects(*(replace(document.object(target), visible=visible) for target in targets))
+    """Show or hide objects; 0 stands for the background."""
+    changed = [replace(document.object(target), visible=visible) for target in targets if target != BACKGROUND]
+    background = visible if BACKGROUND in targets else document.background_visible
+    return replace(document.with_objects(*changed), background_visible=background)
+
+
+def show_only(document: Segmentation, targets: Sequence[ObjectRef]) -> Segmentation:
+    """Show these objects and hide all else; 0 stands for the background."""
+    return set_visible(set_visible(document, [BACKGROUND, *document.ids], False), targets, True)
+
+
+def invert_visible(document: Segmentation) -> Segmentation:
+    """Show the objects that are hidden and hide the others; the background stays as it is."""
+    return document.with_objects(*(replace(entry, visible=not entry.visible) for entry in document.objects))
 
 
 def delete(document: Segmentation, targets: Sequence[ObjectRef]) -> Segmentation:

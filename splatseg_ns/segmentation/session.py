@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from splatseg_ns.lift.labels import BACKGROUND
 from splatseg_ns.masks import Color
 from splatseg_ns.scene import Splats
 from splatseg_ns.segmentation import operations
-from splatseg_ns.segmentation.document import HistoryEntry, ObjectRef, Segmentation
+from splatseg_ns.segmentation.document import BACKGROUND_NAME, HistoryEntry, ObjectRef, Segmentation
 from splatseg_ns.segmentation.neighbours import Neighbourhood
 from splatseg_ns.segmentation.operations import Selection
 from splatseg_ns.segmentation.scene_object import Provenance
@@ -103,10 +104,25 @@ class EditingSession:
             return 0
         # The history is the session's own, whatever the changed document says.
         entry = HistoryEntry.now(operation, {**parameters, "gaussians": len(step.rows)})
-        recorded = replace(changed, history=(*current.history, entry))
-        self._done.append(replace(step, after=_apart(recorded)))
+        return self._done_by(step, replace(changed, history=(*current.history, entry)))
+
+    def adopt(self, operation: str, changed: Segmentation) -> int:
+        """Make a document that was made elsewhere the current one, with its own history, as one operation."""
+        current = self._document
+        if (len(changed), changed.fingerprint) != (len(current), current.fingerprint):
+            raise ValueError(f"{operation}: the changed document belongs to other splats")
+        # Once the new document is saved, votes that are still on disk can no longer be read.
+        current.votes()
+        return self._done_by(_Step.between(operation, current, changed), changed)
+
+    def saved(self, document: Segmentation) -> None:
+        """Take over from a store where the votes of the current document are kept."""
+        self._document = replace(self._document, votes_source=document.votes_source)
+
+    def _done_by(self, step: _Step, changed: Segmentation) -> int:
+        self._done.append(replace(step, after=_apart(changed)))
         self._undone.clear()
-        self._document = recorded
+        self._document = changed
         return len(step.rows)
 
     def create(self, name: str, selection: Selection | None = None, provenance: Provenance | None = None) -> int:
@@ -140,14 +156,23 @@ class EditingSession:
         return self.commit("recolor", changed, object=self._name(target), color=list(color))
 
     def show(self, *targets: ObjectRef) -> int:
-        """Show objects."""
+        """Show objects; 0 stands for the background."""
         changed = operations.set_visible(self._document, targets, True)
         return self.commit("show", changed, objects=self._names(targets))
 
     def hide(self, *targets: ObjectRef) -> int:
-        """Hide objects."""
+        """Hide objects; 0 stands for the background."""
         changed = operations.set_visible(self._document, targets, False)
         return self.commit("hide", changed, objects=self._names(targets))
+
+    def show_only(self, *targets: ObjectRef) -> int:
+        """Show these objects and hide all else; 0 stands for the background."""
+        changed = operations.show_only(self._document, targets)
+        return self.commit("show only", changed, objects=self._names(targets))
+
+    def invert_visible(self) -> int:
+        """Show the objects that are hidden and hide the others."""
+        return self.commit("invert visible", operations.invert_visible(self._document))
 
     def delete(self, *targets: ObjectRef) -> int:
         """Forget objects; their Gaussians fall to the background."""
@@ -179,7 +204,7 @@ class EditingSession:
         return Neighbourhood(self._means)
 
     def _name(self, ref: ObjectRef) -> str:
-        return self._document.object(ref).name
+        return BACKGROUND_NAME if ref == BACKGROUND else self._document.object(ref).name
 
     def _names(self, refs: tuple[ObjectRef, ...]) -> list[str]:
         return [self._name(ref) for ref in refs]

@@ -230,6 +230,7 @@ def _content_of(document: Segmentation, digests: Mapping[str, str | None]) -> di
             for entry in document.objects
         ],
         "next_id": document.next_id,
+        "background_visible": document.background_visible,
         "digests": dict(digests),
         "history": [asdict(entry) for entry in document.history],
     }
@@ -261,6 +262,8 @@ def _document_of(content: Mapping[str, Any], labels: Tensor, votes: Callable[[],
         votes_source=votes,
         history=tuple(HistoryEntry(**entry) for entry in content["history"]),
         next_id=content["next_id"],
+        # Documents from before there was a choice show it.
+        background_visible=content.get("background_visible", True),
     )
 
 
