@@ -11,17 +11,18 @@ SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(wildcard splatseg_ns/
 SANITIZED := build/sanitize
 CLANG_FORMAT_SOURCES := $(wildcard splatseg_ns/raster/native/*.cpp splatseg_ns/raster/native/*.h)
 
-.PHONY: help install test demo lint format sanitize wheel clean
+.PHONY: help install test demo screenshots lint format sanitize wheel clean
 
 help:
-	@echo "make install   the package and what it needs, in .venv"
-	@echo "make demo      install, and run the main job on a small scene"
-	@echo "make test      install with the test tools, and run the tests (PYTEST_ARGS='-k ply' for some of them)"
-	@echo "make lint      style, types and C++ format"
-	@echo "make format    put style and C++ format right"
-	@echo "make sanitize  the engine's tests with the address and undefined-behaviour sanitizers"
-	@echo "make wheel     wheel and sdist in dist/"
-	@echo "make clean     remove .venv and what was built"
+	@echo "make install       the package and what it needs, in .venv"
+	@echo "make demo          install, and run the main job on a small scene"
+	@echo "make test          install with the test tools, and run the tests (PYTEST_ARGS='-k ply' for some of them)"
+	@echo "make screenshots   the pictures of the viewer in docs/images; needs Chromium"
+	@echo "make lint          style, types and C++ format"
+	@echo "make format        put style and C++ format right"
+	@echo "make sanitize      the engine's tests with the address and undefined-behaviour sanitizers"
+	@echo "make wheel         wheel and sdist in dist/"
+	@echo "make clean         remove .venv and what was built"
 
 $(BIN)/$(INSTALLER): | $(BIN)/python
 	$(if $(filter uv,$(INSTALLER)),$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv)
@@ -52,6 +53,9 @@ test: $(VENV)/.installed-test
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m splatseg_ns.demo
+
+screenshots: $(VENV)/.installed-test
+	$(BIN)/python -m docs.screenshots
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -44,7 +44,6 @@ from torch import Tensor
 
 from benchmarks.nvos_layout import PUBLISHED_TASKS, Task, clicks_as_json, find_tasks, read_drawn
 from benchmarks.raster import Report
-from splatseg_ns.cli.entry import error_line
 from splatseg_ns.lift import FlashSplat, accumulate_votes, render_object_mask
 from splatseg_ns.masks import LabelFolder, LabelFolderConfig
 from splatseg_ns.masks.resize import Size, fit_label_map
@@ -58,6 +57,7 @@ from splatseg_ns.scene import (
     Splats,
     View,
     atomic_write,
+    error_line,
     match_names,
     read_ply,
     render_profile,

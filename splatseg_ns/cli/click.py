@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import count
 from pathlib import Path
 from typing import Annotated
 
@@ -12,15 +11,15 @@ import tyro
 
 from splatseg_ns.cli.click_sheet import save_click_sheet
 from splatseg_ns.cli.console import Stopwatch, output, progress, say, table
-from splatseg_ns.cli.inputs import chosen_views
 from splatseg_ns.cli.segmenting import SegmenterInputs
-from splatseg_ns.scene import Capture
+from splatseg_ns.scene import Capture, chosen_views
 from splatseg_ns.scene.matching import no_view
 from splatseg_ns.segmentation import Segmentation
 from splatseg_ns.segmentation.clicked_scene import ClickedScene
 from splatseg_ns.segmentation.clicking import earlier_prompts, known_before, owner_of_most, with_found
 from splatseg_ns.segmentation.prompts import Level, ObjectPrompts, ViewPrompts, read_prompts
 from splatseg_ns.segmentation.propagate import FoundObject, Propagate, find_object
+from splatseg_ns.segmentation.scene_object import free_name
 
 _Pixel = tuple[float, float]
 
@@ -73,7 +72,7 @@ class Click(SegmenterInputs):
             capture = self.capture()
             document = self._document_before()
             wanted = self._wanted(document)
-            clicked_in = {entry.view for prompts in wanted for entry in prompts.views}
+            clicked_in = {entry.view for prompts in wanted for entry in prompts.views if entry.camera is None}
             check_views(capture, clicked_in)
             splats = self.splats(document)
             if document is None:
@@ -132,7 +131,7 @@ class Click(SegmenterInputs):
     def _single(self, document: Segmentation | None) -> ObjectPrompts:
         if self.view is None:
             raise ValueError("which view is clicked in? give --view and --point X Y, or --prompts FILE")
-        name = self.name or _free_name(document)
+        name = self.name or free_name(() if document is None else document.names)
         earlier = self._earlier(name, document)
         level = self.level or (earlier.level if earlier is not None else "auto")
         clicks = ViewPrompts(self.view, self.point, self.negative, self.box)
@@ -149,11 +148,6 @@ class Click(SegmenterInputs):
         # Also if they are forgotten: what was not made by clicks is not replaced.
         earlier = None if document is None else earlier_prompts(document, name)
         return None if self.fresh else earlier
-
-
-def _free_name(document: Segmentation | None) -> str:
-    taken = set() if document is None else set(document.names)
-    return next(name for number in count(1) if (name := f"object_{number}") not in taken)
 
 
 def _print_found(document: Segmentation, found: Sequence[FoundObject]) -> None:

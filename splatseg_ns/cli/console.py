@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -71,6 +71,21 @@ class Stopwatch:
         begin = time.perf_counter()
         yield
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begin
+
+    @contextmanager
+    def stages(self) -> Iterator[Callable[[str, int, int], None]]:
+        """What is told of a stage, what is done and of how much; each has a bar, until the next one begins."""
+        bars: dict[str, Report] = {}
+        with ExitStack() as running:
+
+            def report(stage: str, done: int, total: int) -> None:
+                if stage not in bars:
+                    running.close()
+                    running.enter_context(self.stage(stage))
+                    bars[stage] = running.enter_context(progress(stage))
+                bars[stage](done, total)
+
+            yield report
 
     def __str__(self) -> str:
         return ", ".join(f"{name} {seconds:.2f} s" for name, seconds in self.seconds.items())

@@ -14,7 +14,7 @@ from splatseg_ns.cli.console import say
 from splatseg_ns.cli.inputs import SceneInputs
 from splatseg_ns.cli.objects import chosen_objects
 from splatseg_ns.cli.scenes import segmentation_beside
-from splatseg_ns.edit import file_stem, part_of
+from splatseg_ns.edit import part_of
 from splatseg_ns.scene import Splats, write_ply
 from splatseg_ns.scene.profile import DEFAULT_PROFILE
 from splatseg_ns.segmentation import SceneObject, Segmentation, SegmentationStore
@@ -97,8 +97,3 @@ class Derive(SceneInputs):
         if not target.absolute().parent.is_dir():
             raise FileNotFoundError(f"{target.parent}: no such folder; make it, or give --out another name")
         return target
-
-
-def name_of_objects(objects: Sequence[SceneObject]) -> str:
-    """For a folder or a file."""
-    return "-".join(file_stem(entry) for entry in objects)

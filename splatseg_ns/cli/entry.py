@@ -61,6 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(COMMANDS)}"
         print(f"{PROGRAM}: unknown command {words[0]!r}; {hint}", file=sys.stderr)
         return _MISUSED
+    from splatseg_ns.scene import error_line
+
     try:
         command = _command(words[0], words[1:])
         from splatseg_ns.raster import one_torch_thread
@@ -74,17 +76,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{PROGRAM} {words[0]}: interrupted", file=sys.stderr)
         return _INTERRUPTED
     return 0
-
-
-def error_line(error: BaseException) -> str:
-    """What went wrong, in one line."""
-    if isinstance(error, OSError) and error.strerror and error.filename is not None:
-        return f"{error.filename}: {error.strerror.lower()}; check the path"
-    # A KeyError shows its message in quotes.
-    message = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-    # Torch adds its C++ stack in further lines.
-    first = message.strip().partition("\nException raised from")[0]
-    return " ".join(first.split()) or type(error).__name__
 
 
 def _command(name: str, arguments: Sequence[str]) -> RunnableCommand:

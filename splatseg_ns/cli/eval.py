@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,15 +14,15 @@ from PIL import Image
 from torch import Tensor
 
 from splatseg_ns.cli.console import output, progress, say, table
-from splatseg_ns.cli.inputs import SceneInputs, chosen_views
+from splatseg_ns.cli.inputs import SceneInputs
 from splatseg_ns.cli.masks import mask_shares
 from splatseg_ns.cli.objects import chosen_objects
-from splatseg_ns.cli.revote import masks_of
-from splatseg_ns.edit.extract import isolate_by_masks, isolate_by_votes
+from splatseg_ns.edit.alone import isolate, masks_of
+from splatseg_ns.edit.extract import NoVotesError
 from splatseg_ns.lift import LabelledViews, Labels
 from splatseg_ns.masks import LabelFolder, LabelFolderConfig
 from splatseg_ns.raster import Rasterizer
-from splatseg_ns.scene import Capture, Splats, View, atomic_write
+from splatseg_ns.scene import Capture, Splats, View, atomic_write, chosen_views
 from splatseg_ns.segmentation import SceneObject, Segmentation
 from splatseg_ns.segmentation.comparison import differences, painted
 from splatseg_ns.segmentation.evaluation import (
@@ -117,13 +117,17 @@ class Eval(SceneInputs):
         frame: Frame,
     ) -> Tensor:  # [N] int64
         """The labels that ``splatseg export`` would write."""
-        ids = [entry.id for entry in chosen if bool(document.rows(entry.id).any())]
+
+        def masks() -> tuple[Path, Iterable[View]]:
+            folder, views = masks_of(document, capture)
+            return folder, frame.move(views)
+
         try:
-            _, views = masks_of(document, capture)
-        except (ValueError, LookupError, OSError):
-            return (isolate_by_votes(document, ids) if document.votes() is not None else document).labels
-        with progress("re-vote") as report:
-            return isolate_by_masks(rasterizer, splats, frame.move(views), document, ids, report).labels
+            with progress("re-vote") as report:
+                alone, _ = isolate(rasterizer, splats, document, [entry.id for entry in chosen], masks, report)
+        except NoVotesError:
+            return document.labels
+        return alone.labels
 
 
 def write_sheets(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,20 +11,21 @@ import tyro
 from PIL import Image
 from torch import Tensor
 
-from splatseg_ns.cli.console import Stopwatch, output, progress, say, table
-from splatseg_ns.cli.inputs import chosen_views
+from splatseg_ns.cli.console import Stopwatch, output, say, table
 from splatseg_ns.cli.segmenting import SegmenterInputs
 from splatseg_ns.edit.extract import chosen_solver
-from splatseg_ns.lift import BACKGROUND, Evidence, LabelledViews, Solution, name_of
-from splatseg_ns.masks import CachedSegmenter, Segmenter, default_color
-from splatseg_ns.masks.everything import AutomaticMasks, PictureMasks, automatic_masks
-from splatseg_ns.masks.segmenter import reading_threads
-from splatseg_ns.scene import Camera, Splats, View, atomic_write
-from splatseg_ns.segmentation import Provenance, SceneObject, Segmentation
-from splatseg_ns.segmentation.associate import Associate, Association, MaskedView, Thing, associate
-from splatseg_ns.segmentation.clicked_scene import LONGEST_SIDE
+from splatseg_ns.masks import default_color
+from splatseg_ns.masks.everything import AutomaticMasks, PictureMasks
+from splatseg_ns.scene import atomic_write, chosen_views
+from splatseg_ns.segmentation.associate import Associate
 from splatseg_ns.segmentation.comparison import painted
-from splatseg_ns.segmentation.view_choice import spread_out
+from splatseg_ns.segmentation.everything import (
+    FindEverything,
+    FoundEverything,
+    NothingStableError,
+    TooFewViewsError,
+    find_everything,
+)
 
 
 @dataclass(kw_only=True)
@@ -68,14 +68,18 @@ class Everything(SegmenterInputs):
 
     def run(self) -> None:
         solver = chosen_solver(self.solver, self.gamma, "--gamma")
-        config = Associate(
-            level=self.level,
-            least_support=self.min_support,
-            min_views=self.min_views,
-            min_gaussians=self.min_gaussians,
-        )
         if self.view_count < 0:
             raise ValueError(f"--view-count is a number of views, or 0 for all, got {self.view_count}")
+        config = FindEverything(
+            view_count=self.view_count or None,
+            masks=self.masks,
+            associate=Associate(
+                level=self.level,
+                least_support=self.min_support,
+                min_views=self.min_views,
+                min_gaussians=self.min_gaussians,
+            ),
+        )
         watch = Stopwatch()
         with watch.stage("read"):
             capture = self.capture()
@@ -85,46 +89,30 @@ class Everything(SegmenterInputs):
             segmenter = self.segmenter_model()
         with watch.stage("frame"):
             frame = self.frame(rasterizer, splats, capture)
-            candidates = frame.move(looked_at).views
-            order = spread_out([view.camera for view in candidates])
-            chosen = sorted(order[: self.view_count or len(candidates)])
-            views = [_WorkingView.of(candidates[place]) for place in chosen]
-        if len(views) < config.min_views:
+            views = frame.move(looked_at).views
+        try:
+            with watch.stages() as report:
+                found = find_everything(
+                    rasterizer, splats, views, segmenter, solver, config, data=self.scene.data, progress=report
+                )
+        except TooFewViewsError as error:
+            raise ValueError(f"{error}; give more with --views and --view-count, or lower --min-views") from error
+        except NothingStableError as error:
             raise ValueError(
-                f"{len(views)} views are looked at, but an object needs masks in {config.min_views}; give more with "
-                "--views and --view-count, or lower --min-views"
-            )
-        with watch.stage("masks"):
-            found = self._find_masks(segmenter, views)
-        masked = [MaskedView(view.camera, masks) for view, masks in zip(views, found, strict=True)]
-        with watch.stage("association"), progress("association") as report:
-            association = associate(rasterizer, splats, masked, config, report)
-        if not association.things:
-            raise ValueError(
-                f"none of {sum(map(len, found))} masks in {len(views)} views is stable: {association.unstable} things "
-                f"have masks in too few views, {association.small} too few Gaussians; give more views with "
-                "--view-count, or lower --min-views or --min-support"
-            )
-        labelled = LabelledViews(
-            replace(view, labels=label_map) for view, label_map in zip(views, association.label_maps, strict=True)
-        )
-        with watch.stage("votes"), progress("votes") as report:
-            ids = [BACKGROUND, *range(1, len(association.things) + 1)]
-            solution = solver.solve(Evidence.of(rasterizer, splats, labelled, ids, progress=report))
-        document, lost = self._document(splats, segmenter, views, found, association, solution)
+                f"{error}; give more views with --view-count, or lower --min-views or --min-support"
+            ) from error
         if self.pictures is not None:
             with watch.stage("pictures"):
-                write_sheets(self.pictures, views, found, association)
+                write_sheets(self.pictures, found)
         with watch.stage("save"):
             store = self.store()
             replaced = store.exists()
-            store.save(document)
-        _print_objects(document, association, solution, len(views))
-        prompts = sum(masks.prompts for masks in found)
+            store.save(found.document)
+        _print_objects(found)
+        prompts = sum(masks.prompts for masks in found.masks)
         say(
-            f"{sum(map(len, found))} masks in {len(views)} views, {prompts} points asked; "
-            f"dropped: {association.unstable} things that too few views agree on, {association.small + lost} with "
-            "too few Gaussians"
+            f"{sum(map(len, found.masks))} masks in {len(found.views)} views, {prompts} points asked; "
+            f"dropped: {found.unstable} things that too few views agree on, {found.small} with too few Gaussians"
         )
         say(f"cameras and splats meet in {frame.name} frame")
         say(f"seconds: {watch}")
@@ -132,95 +120,11 @@ class Everything(SegmenterInputs):
         if self.pictures is not None:
             say(f"wrote {self.pictures}")
 
-    def _find_masks(self, segmenter: CachedSegmenter, views: Sequence[_WorkingView]) -> list[PictureMasks]:
-        """The masks of all views; the next pictures are read while one is asked about."""
-        found = []
-        config = replace(self.masks, into_parts=self.masks.into_parts or self.level == "part")
-        with progress("masks") as report, segmenter.prefetch(view.view.image() for view in views):
-            for done, view in enumerate(views, 1):
-                # Masks come out in the size that the embedding is said to be of.
-                size = {"width": view.camera.width, "height": view.camera.height}
-                embedding = replace(segmenter.embed(view.view.image()), **size)
-                with reading_threads():
-                    found.append(automatic_masks(segmenter, embedding, config))
-                report(done, len(views))
-        return found
 
-    def _document(
-        self,
-        splats: Splats,
-        segmenter: Segmenter,
-        views: Sequence[_WorkingView],
-        found: Sequence[PictureMasks],
-        association: Association,
-        solution: Solution,
-    ) -> tuple[Segmentation, int]:
-        """The objects that have Gaussians enough, and how many have not."""
-        solver, settled = name_of(solution.solver), asdict(solution.solver)  # pyright: ignore[reportArgumentType]
-        labels = solution.labels.ids.clone()
-        objects, lost = [], 0
-        for id, thing in enumerate(association.things, 1):
-            rows = labels == id
-            if int(rows.sum()) < self.min_gaussians:
-                labels[rows] = BACKGROUND
-                lost += 1
-                continue
-            prompt = {"everything": segmenter.name, "level": self.level, "views": len(thing.masks)}
-            objects.append(SceneObject.new(id, f"object_{id}", Provenance((prompt,), solver, settled)))
-        data = self.scene.data
-        document = Segmentation.of(splats, labels, objects, solution.votes).with_entry(
-            "everything",
-            segmenter=segmenter.name,
-            views=[view.name for view in views],
-            level=self.level,
-            min_views=self.min_views,
-            min_support=self.min_support,
-            min_gaussians=self.min_gaussians,
-            masks=asdict(self.masks),
-            found=sum(map(len, found)),
-        )
-        # Export and removal look here for what decides by the votes.
-        source = str(data.resolve()) if data else ""
-        return document.with_entry("label", data=source, solver=solver, settled=settled), lost
-
-
-@dataclass(frozen=True, eq=False)
-class _WorkingView:
-    """A view in the size that masks are made and counted in."""
-
-    view: View
-    camera: Camera
-    labels: Tensor | None = None  # [H, W] int64
-
-    @staticmethod
-    def of(view: View) -> _WorkingView:
-        return _WorkingView(view, view.camera.at_most(LONGEST_SIDE))
-
-    @property
-    def name(self) -> str:
-        return self.view.name
-
-    def label_map(self) -> Tensor | None:
-        return self.labels
-
-    def valid_mask(self) -> Tensor | None:
-        valid = self.view.valid_mask()
-        return None if valid is None else self._fitted(valid[None].float(), "nearest")[0] > 0
-
-    def image(self) -> Tensor:  # [H, W, 3] uint8
-        picture = self.view.image().permute(2, 0, 1).float()
-        return self._fitted(picture, "area").round().byte().permute(1, 2, 0)
-
-    def _fitted(self, channels: Tensor, mode: str) -> Tensor:  # [C, H, W]
-        return torch.nn.functional.interpolate(channels[None], (self.camera.height, self.camera.width), mode=mode)[0]
-
-
-def write_sheets(
-    folder: Path, views: Sequence[_WorkingView], found: Sequence[PictureMasks], association: Association
-) -> None:
+def write_sheets(folder: Path, found: FoundEverything) -> None:
     """For each view three pictures side by side: as it is, all masks, the objects; white where nothing is said."""
-    colors = {id: default_color(id) for id in range(1, len(association.things) + 1)}
-    for view, masks, label_map in zip(views, found, association.label_maps, strict=True):
+    colors = {id: default_color(id) for id in range(1, len(found.association.things) + 1)}
+    for view, masks, label_map in zip(found.views, found.masks, found.association.label_maps, strict=True):
         picture = view.image()
         objects = painted(picture, label_map, colors)
         objects[label_map < 0] = 255
@@ -242,12 +146,14 @@ def outlined(
     return picture
 
 
-def _print_objects(document: Segmentation, association: Association, solution: Solution, views: int) -> None:
-    counts = document.counts()
-    rows = table(f"Objects in {views} views", "id", "name", "Gaussians", "margin", "views", "of those that see it")
-    for entry in document.objects:
-        thing: Thing = association.things[entry.id - 1]
-        margin = solution.labels.margin[document.rows(entry.id)]
+def _print_objects(found: FoundEverything) -> None:
+    counts = found.document.counts()
+    rows = table(
+        f"Objects in {len(found.views)} views", "id", "name", "Gaussians", "margin", "views", "of those that see it"
+    )
+    for entry in found.document.objects:
+        thing = found.thing(entry.id)
+        margin = found.solution.labels.margin[found.document.rows(entry.id)]
         rows.add_row(
             str(entry.id),
             entry.name,

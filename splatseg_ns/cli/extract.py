@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from splatseg_ns.cli.derive import Derive, name_of_objects
+from splatseg_ns.cli.derive import Derive
 from splatseg_ns.cli.revote import isolated, placed_capture
-from splatseg_ns.edit import rows_of_objects
-from splatseg_ns.segmentation import operations
+from splatseg_ns.edit import extraction, name_of_objects, rows_of_objects
 
 
 @dataclass(kw_only=True)
@@ -30,7 +29,5 @@ class Extract(Derive):
             rasterizer = self.rasterizer()
             placed = placed_capture(self, rasterizer, splats)
             document = isolated(rasterizer, splats, document, ids, placed)
-        # They are what the new scene is for, hidden or not in the old one.
-        document = operations.set_visible(document, ids, True)
-        document = document.with_entry("extract", source=str(self.scene.file.resolve()), objects=ids)
+        document = extraction(document, ids, self.scene.file)
         self.write(target, splats, document, rows_of_objects(document, ids), ids)

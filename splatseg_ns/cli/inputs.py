@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +13,7 @@ from torch import Tensor
 from splatseg_ns.cli.loading import load_nerfstudio
 from splatseg_ns.cli.scenes import PlyScene, Scene
 from splatseg_ns.raster import Rasterizer, rasterizer_for
-from splatseg_ns.scene import Capture, RenderProfile, Splats, Split, View, render_profile
+from splatseg_ns.scene import Capture, RenderProfile, Splats, render_profile
 from splatseg_ns.segmentation import Segmentation, SegmentationStore
 from splatseg_ns.segmentation.frames import Frame
 
@@ -151,27 +150,3 @@ class SceneInputs:
             return document.profile
         name = self.profile or (document.profile.name if document is not None else "gsplat-1.4")
         return render_profile(name, antialiased=self.antialiased)
-
-
-def chosen_views(
-    capture: Capture,
-    selection: Sequence[str],  # train, val, test, all, or names of views
-) -> tuple[View, ...]:
-    """The views that the words name."""
-    if not selection:
-        raise ValueError("which views? name train, test, all or some views")
-    if len(selection) == 1 and (word := selection[0]) not in capture.names:
-        if word == "all":
-            return capture.views
-        if word in ("train", "val", "test"):
-            return _of_split(capture, word)
-    return capture.with_names(selection).views
-
-
-def _of_split(capture: Capture, split: Split) -> tuple[View, ...]:
-    # A capture without a test split is judged on its val split, and the other way round.
-    fallbacks: dict[Split, tuple[Split, ...]] = {"train": (), "val": ("test",), "test": ("val",)}
-    for name in (split, *fallbacks[split]):
-        if views := capture.with_split(name).views:
-            return views
-    raise ValueError(f"{capture.folder}: no view is for {split}; name some with --views, or give 'all'")

@@ -13,7 +13,7 @@ import torch
 import tyro
 
 from splatseg_ns.cli.console import Stopwatch, output, progress, say, table
-from splatseg_ns.cli.inputs import SceneInputs, chosen_views
+from splatseg_ns.cli.inputs import SceneInputs
 from splatseg_ns.cli.scenes import segmentation_beside
 from splatseg_ns.edit.extract import chosen_solver
 from splatseg_ns.lift import (
@@ -28,7 +28,7 @@ from splatseg_ns.lift import (
     refine,
 )
 from splatseg_ns.masks import LabelFolder, LabelFolderConfig
-from splatseg_ns.scene import Capture, Splats, View, write_ply
+from splatseg_ns.scene import Capture, Splats, View, chosen_views, write_ply
 from splatseg_ns.segmentation import Segmentation, SegmentationStore
 from splatseg_ns.segmentation.frames import DATAPARSER_FILE
 from splatseg_ns.segmentation.labelling import MaskStatistics, labelled_document

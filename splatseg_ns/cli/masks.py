@@ -12,7 +12,7 @@ from torch import Tensor
 
 from splatseg_ns.cli.camera_path import read_camera_path
 from splatseg_ns.cli.console import progress, say
-from splatseg_ns.cli.inputs import SceneInputs, chosen_views
+from splatseg_ns.cli.inputs import SceneInputs
 from splatseg_ns.edit.extract import decided_labels
 from splatseg_ns.lift import (
     FlashSplat,
@@ -26,7 +26,7 @@ from splatseg_ns.lift import (
 )
 from splatseg_ns.masks import LabelName, write_label_folder, write_label_map
 from splatseg_ns.raster import Rasterizer
-from splatseg_ns.scene import Camera, Splats
+from splatseg_ns.scene import Camera, Splats, chosen_views
 from splatseg_ns.segmentation import Segmentation
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from splatseg_ns.cli.derive import Derive, name_of_objects
-from splatseg_ns.edit import rows_of_objects
+from splatseg_ns.cli.derive import Derive
+from splatseg_ns.edit import name_of_objects, removal, rows_of_objects
 
 
 @dataclass(kw_only=True)
@@ -22,5 +22,5 @@ class Remove(Derive):
         target = self.check_target(f"without-{name_of_objects(removed)}")
         ids = [entry.id for entry in removed]
         others = [id for id in document.ids if id not in ids]
-        document = document.with_entry("remove", source=str(self.scene.file.resolve()), objects=ids)
+        document = removal(document, ids, self.scene.file)
         self.write(target, splats, document, ~rows_of_objects(document, ids), others)

@@ -35,6 +35,10 @@ LEAST_INSIDE = 0.5
 """A Gaussian goes with its object if this much of its mass is inside the object's masks."""
 
 
+class NoVotesError(ValueError):
+    """There are neither masks nor votes by which objects could vote again."""
+
+
 @dataclass(frozen=True, eq=False)
 class ExportedObject:
     """A file that was written; none for an object without Gaussians."""
@@ -65,6 +69,15 @@ def with_gamma(document: Segmentation, gamma: float) -> Segmentation:
     made = last_labelling(document)
     assert made is not None
     return changed.with_entry("label", **{**made, "settled": vars(biased)})
+
+
+def gamma_of(document: Segmentation) -> float | None:
+    """The bias to the background that the document was decided by; None if it cannot be decided by another one."""
+    solver = None if document.votes_source is None else _solver_of(document)
+    if isinstance(solver, Gradient):
+        weight = solver.background_weight
+        return (weight - 1.0) / (weight + 1.0)
+    return float(solver.gamma) if isinstance(solver, FlashSplat | Robust) else None
 
 
 def with_bias(solver: Solver, gamma: float) -> Solver:
@@ -124,7 +137,7 @@ def isolate_by_votes(document: Segmentation, objects: Sequence[int]) -> Segmenta
     """
     votes, decided = document.votes(), decided_labels(document)
     if votes is None or decided is None:
-        raise ValueError("the segmentation keeps no votes, so nothing can vote again; export with --no-revote")
+        raise NoVotesError("the segmentation keeps no votes, so nothing can vote again; export with --no-revote")
     successors = _successors(document, decided)
     edited = document.labels != _mapped(decided, successors)
     labels = document.labels.clone()
@@ -237,6 +250,11 @@ def _write_rows(path: Path, splats: Splats, rows: Tensor) -> tuple[int, Path | N
 def file_stem(object: SceneObject) -> str:
     """The name of an object as a harmless name of a file."""
     return re.sub(r"[^\w.-]+", "_", object.name).strip("._") or "object"
+
+
+def name_of_objects(objects: Sequence[SceneObject]) -> str:
+    """For a folder or a file of them all."""
+    return "-".join(file_stem(entry) for entry in objects)
 
 
 def _file_stems(objects: Sequence[SceneObject]) -> list[str]:

@@ -15,13 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from splatseg_ns.masks.segmenter import Candidates, Embedding, Prompts
+from splatseg_ns.masks.segmenters import CHECKPOINT_VARIABLE
 from splatseg_ns.masks.tiny_vit import TinyVit
 
 if TYPE_CHECKING:
     from segment_anything.modeling import ImageEncoderViT
-
-CHECKPOINT_VARIABLE = "SPLATSEG_SAM_CHECKPOINT"
-"""The environment variable that names a checkpoint of Segment Anything."""
 
 _MEAN, _SPREAD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 _CHANNELS = 256

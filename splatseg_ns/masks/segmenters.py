@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
 import torch
 
+from splatseg_ns.masks.embedding_cache import CachedSegmenter
 from splatseg_ns.masks.segmenter import Segmenter
+
+CHECKPOINT_VARIABLE = "SPLATSEG_SAM_CHECKPOINT"
+"""The environment variable that names a checkpoint of Segment Anything."""
 
 SegmenterName = Literal["mobile-sam", "sam", "sam2"]
 
@@ -34,3 +39,10 @@ def segmenter_named(
 
         return sam2(checkpoint, device)
     raise ValueError(f"no segmenter is called {name!r}; there are mobile-sam, sam and sam2")
+
+
+def default_segmenter(device: torch.device | str = "cpu") -> CachedSegmenter:
+    """Segment Anything if the user has named its checkpoint in the environment, else MobileSAM."""
+    return CachedSegmenter(
+        segmenter_named("sam" if os.environ.get(CHECKPOINT_VARIABLE) else "mobile-sam", None, device)
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,9 +16,11 @@ from torch import Tensor
 from torchmetrics.image import PeakSignalNoiseRatio
 
 from splatseg_ns.plugin.cameras import camera_of, seen_from
-from splatseg_ns.plugin.display import Display
+from splatseg_ns.plugin.display import PLAIN_LOOK, Display, Look
 from splatseg_ns.plugin.lazy_lpips import LazyLpips
 from splatseg_ns.plugin.parameters import PARAMETERS, splats_of, starting_parameters
+from splatseg_ns.plugin.pictures import current_wish
+from splatseg_ns.plugin.shots import Shots, StillScene, filled_depth
 from splatseg_ns.plugin.ssim import StructuralSimilarity
 from splatseg_ns.raster import Rasterizer, rasterizer_for
 from splatseg_ns.scene import RenderProfile, Splats, render_profile
@@ -27,8 +30,6 @@ _DEFAULT_BACKGROUND = (0.1490, 0.1647, 0.2157)
 """Of pictures of splats that were trained on random ones: the viewer's."""
 
 _NEIGHBOURS = 3
-_EMPTY_DEPTH = 10.0
-"""Where a picture shows nothing at all."""
 
 
 @dataclass
@@ -51,7 +52,9 @@ class SplatsegModel(SplatfactoModel):
 
     ``rgb``, ``depth`` and ``accumulation`` are always the whole scene. Besides them stand ``segmentation`` (the colours
     of the objects), ``object_mask`` (the selection, or all visible objects) and ``objects`` (``rgb`` without what is
-    hidden). No parameter changes for any of them.
+    hidden, or with ghosts of it, and with what stands out). No parameter changes for any of them.
+
+    While a viewer states by ``wishing`` what it looks at, all other pictures are made when somebody reads them.
     """
 
     config: SplatsegModelConfig
@@ -77,7 +80,7 @@ class SplatsegModel(SplatfactoModel):
         self.background_color = torch.tensor(_DEFAULT_BACKGROUND) if random else get_color(config.background_color)
         self._display: Display | None = None
         self._exported_rows: Tensor | None = None
-        self._still = _StillScene()
+        self._still = StillScene()
 
     def _starting_parameters(self) -> dict[str, Tensor]:
         config = self.config
@@ -119,17 +122,24 @@ class SplatsegModel(SplatfactoModel):
         """All Gaussians as they are now, differentiable in the parameters."""
         return splats_of({name: self.gauss_params[name] for name in PARAMETERS}, self.profile)
 
-    def show(self, document: Segmentation | None, selection: Tensor | None = None) -> None:
-        """Have the outputs show this document, and in ``object_mask`` the selected Gaussians [N]."""
-        if document is not None and len(document) != len(self.gauss_params["means"]):
-            raise ValueError(f"the document is of {len(document)} Gaussians, not of these {len(self.splats())}")
-        self._display = None if document is None else Display.of(document, self.device, selection)
+    def show(
+        self,
+        document: Segmentation | None,
+        selection: Tensor | None = None,  # [N] bool
+        look: Look = PLAIN_LOOK,
+    ) -> None:
+        """Have the outputs show this document, ``object_mask`` the selection, and ``objects`` the look as well."""
+        count = len(self.gauss_params["means"])
+        if document is not None and len(document) != count:
+            raise ValueError(f"the document is of {len(document)} Gaussians, not of these {count}")
+        self._display = None if document is None else Display.of(document, self.device, selection, look)
 
     @property
     def display(self) -> Display | None:
         """What the outputs show, if it is of these Gaussians: training makes others."""
-        fits = self._display is not None and len(self._display) == len(self.gauss_params["means"])
-        return self._display if fits else None
+        # Read once: another thread may have the model show something else.
+        display = self._display
+        return display if display is not None and len(display) == len(self.gauss_params["means"]) else None
 
     def export_only(
         self,
@@ -145,7 +155,7 @@ class SplatsegModel(SplatfactoModel):
             {name: tensor for name, tensor in dict.items() if not name.startswith("lpips.")}, **kwargs
         )
 
-    def get_outputs(self, camera: Cameras) -> dict[str, Tensor | None]:
+    def get_outputs(self, camera: Cameras) -> Mapping[str, Tensor | None]:
         """The pictures of one camera; while training only those that the loss needs."""
         if not isinstance(camera, Cameras):
             raise SystemExit(
@@ -176,38 +186,23 @@ class SplatsegModel(SplatfactoModel):
             rgb = self._apply_bilateral_grid(rgb[None], camera.metadata["cam_idx"], view.height, view.width)[0]
         return {
             "rgb": rgb,
-            "depth": _filled(picture.depth, picture.alpha) if self.config.output_depth_during_training else None,
+            "depth": filled_depth(picture) if self.config.output_depth_during_training else None,
             "accumulation": picture.alpha[..., None],
             "background": background,
         }
 
-    def _still_outputs(self, camera: Cameras) -> dict[str, Tensor | None]:
-        view = camera_of(camera, camera.camera_to_worlds[0])
-        engine, degree, background = self._engine(), self._sh_degree(), self._get_background_color()
-        display = self.display
-        scene = self._still.of(self, display)
+    def _still_outputs(self, camera: Cameras) -> Mapping[str, Tensor]:
+        shown = self._still.of({name: self.gauss_params[name] for name in PARAMETERS}, self.profile, self.display)
         if self.crop_box is not None:
-            scene = scene.cropped(self.crop_box.within(scene.splats.means).squeeze(-1))
-        picture = engine.render(scene.splats, view, sh_degree=degree, background=background)
-        rgb = picture.colors.clamp(0.0, 1.0)
-        objects = rgb
-        if scene.visible is not None:
-            objects = engine.render(scene.visible, view, sh_degree=degree, background=background).colors.clamp(0.0, 1.0)
-        if scene.features is None:
-            shown = rgb.new_zeros(*rgb.shape[:2], 4)
-        else:
-            shown = engine.render(scene.splats, view, features=scene.features).colors.clamp(0.0, 1.0)
-        pictures: dict[str, Tensor | None] = {
-            "rgb": rgb,
-            "depth": _filled(picture.depth, picture.alpha),
-            "accumulation": picture.alpha[..., None],
-            "background": background.expand_as(rgb),
-            "segmentation": shown[..., :3],
-            "object_mask": shown[..., 3:],
-            "objects": objects,
-        }
-        # A viewer that has just been started shows the first.
-        return pictures if scene.rows is None else {"objects": objects, **pictures}
+            shown = shown.cropped(self.crop_box.within(shown.splats.means).squeeze(-1))
+        view = camera_of(camera, camera.camera_to_worlds[0])
+        shots = Shots(self._engine(), shown, view, self._sh_degree(), self._get_background_color())
+        wish = current_wish()
+        if wish is None:
+            return dict(shots.pictures())
+        pictures = shots.pictures(wish.depth_of)
+        pictures.make(wish.outputs)
+        return pictures
 
     def get_rgba_image(self, outputs: dict[str, Tensor], output_name: str = "rgb") -> Tensor:
         """A picture with what it covers as its fourth channel, so that another background can be put behind it."""
@@ -260,63 +255,3 @@ class SplatsegModel(SplatfactoModel):
     @property
     def opacities(self) -> Tensor:  # [N, 1]
         return self._exported(self.gauss_params["opacities"])
-
-
-@dataclass(frozen=True, eq=False)
-class _Drawn:
-    """What pictures are made of."""
-
-    splats: Splats
-    features: Tensor | None  # [N, 4] of the display
-    visible: Splats | None
-    """Those that are not hidden; None if nothing is hidden."""
-
-    rows: Tensor | None  # [N] bool
-    """Of the visible ones."""
-
-    def cropped(
-        self,
-        inside: Tensor,  # [N] bool
-    ) -> _Drawn:
-        """Only what is inside a box."""
-        return _Drawn(
-            self.splats.subset(inside),
-            None if self.features is None else self.features[inside],
-            None if self.rows is None else self.splats.subset(inside & self.rows),
-            None,
-        )
-
-
-class _StillScene:
-    """Keeps what pictures are made of while neither parameters nor display change: a viewer takes many pictures."""
-
-    def __init__(self) -> None:
-        self._state: tuple[Any, ...] = ()
-        self._drawn: _Drawn | None = None
-
-    @torch.no_grad()
-    def of(self, model: SplatsegModel, display: Display | None) -> _Drawn:
-        """What to draw now."""
-        # The version of a tensor moves with every change in place.
-        tensors = [model.gauss_params[name] for name in PARAMETERS]
-        state = (display, *((tensor.data_ptr(), tensor._version, len(tensor)) for tensor in tensors))
-        if self._drawn is None or self._state != state:
-            splats = splats_of({name: model.gauss_params[name].detach() for name in PARAMETERS}, model.profile)
-            visible = None if display is None or display.visible is None else splats.subset(display.visible)
-            self._drawn = _Drawn(
-                splats,
-                None if display is None else display.features,
-                visible,
-                None if display is None else display.visible,
-            )
-            self._state = state
-        return self._drawn
-
-
-def _filled(
-    depth: Tensor,  # [H, W]
-    alpha: Tensor,  # [H, W]
-) -> Tensor:  # [H, W, 1]
-    """Depth with the farthest one where nothing was drawn."""
-    farthest = depth.detach().max()
-    return torch.where(alpha > 0, depth, farthest if farthest > 0 else _EMPTY_DEPTH)[..., None]

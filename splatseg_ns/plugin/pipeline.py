@@ -18,6 +18,7 @@ from splatseg_ns.plugin.callers import is_exporting_splats
 from splatseg_ns.plugin.datamanager import SplatsegDatamanagerConfig
 from splatseg_ns.plugin.model import SplatsegModel, SplatsegModelConfig
 from splatseg_ns.raster import rasterizer_for
+from splatseg_ns.scene import error_line
 from splatseg_ns.segmentation import SegmentationStore
 
 SEGMENTATION_FOLDER = "segmentation"
@@ -57,6 +58,15 @@ class SplatsegPipeline(VanillaPipeline):
         if torch.device(device).type == "cpu" and config.torch_threads:
             torch.set_num_threads(config.torch_threads)
         super().__init__(config, device, *args, **kwargs)
+        # It needs this module.
+        from splatseg_ns.plugin.panel import SegmentationPanel
+
+        # Nerfstudio's viewer looks for what it shows in the attributes of a pipeline.
+        self.segmentation_panel = SegmentationPanel(self)
+
+    def splatseg_model(self) -> SplatsegModel:
+        """The model."""
+        return self._model
 
     def get_training_callbacks(
         self, training_callback_attributes: TrainingCallbackAttributes
@@ -71,7 +81,11 @@ class SplatsegPipeline(VanillaPipeline):
             callbacks.append(
                 TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN], self._label, args=[trainer.train_lock, stays])
             )
+        callbacks.append(TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN], self._training_done))
         return callbacks
+
+    def _training_done(self, step: int) -> None:
+        self.segmentation_panel.training_done()
 
     def _check_labelling(self, masks: Path) -> None:
         """Stop before hours of training rather than after them."""
@@ -92,7 +106,7 @@ class SplatsegPipeline(VanillaPipeline):
             check_masks(Run.open(folder), masks)
         # What is in files of all kinds can fail in all ways.
         except Exception as error:
-            raise SystemExit(f"splatseg: --pipeline.masks: {_in_a_line(error)}") from error
+            raise SystemExit(f"splatseg: --pipeline.masks: {error_line(error)}") from error
 
     def _label(self, train_lock: Lock, stays: bool, step: int) -> None:
         """Make objects of the masks, by the checkpoint that has just been saved; ``stays``: the viewer does."""
@@ -112,7 +126,7 @@ class SplatsegPipeline(VanillaPipeline):
             except Exception as error:
                 command = f"splatseg label --load-config {folder / 'config.yml'} --masks {masks}"
                 line = (
-                    f"splatseg: the masks made no objects: {_in_a_line(error)}; the trained model is saved, label it "
+                    f"splatseg: the masks made no objects: {error_line(error)}; the trained model is saved, label it "
                     f"with: {command}"
                 )
                 if not stays:
@@ -151,7 +165,3 @@ class SplatsegPipeline(VanillaPipeline):
                 raise SystemExit(f"splatseg: nothing to export: all Gaussians are hidden ({names}); show an object")
             self._model.export_only(display.visible)
             CONSOLE.print(f"Exporting what the segmentation shows: {count} of {total} Gaussians; hidden: {names}.")
-
-
-def _in_a_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

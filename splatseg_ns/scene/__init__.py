@@ -4,6 +4,8 @@ from splatseg_ns.scene.atomic_file import atomic_write as atomic_write
 from splatseg_ns.scene.camera import Camera as Camera
 from splatseg_ns.scene.camera import PixelRect as PixelRect
 from splatseg_ns.scene.capture import Capture as Capture
+from splatseg_ns.scene.capture import chosen_views as chosen_views
+from splatseg_ns.scene.error_line import error_line as error_line
 from splatseg_ns.scene.label_map import BACKGROUND as BACKGROUND
 from splatseg_ns.scene.label_map import IGNORED as IGNORED
 from splatseg_ns.scene.label_map import find_label_maps as find_label_maps

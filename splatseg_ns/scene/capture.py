@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -118,3 +118,27 @@ class Capture:
 def _some(names: list[str]) -> str:
     """A few names, to show their pattern."""
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def chosen_views(
+    capture: Capture,
+    selection: Sequence[str],  # train, val, test, all, or names of views
+) -> tuple[View, ...]:
+    """The views that the words name."""
+    if not selection:
+        raise ValueError("which views? name train, test, all or some views")
+    if len(selection) == 1 and (word := selection[0]) not in capture.names:
+        if word == "all":
+            return capture.views
+        if word in ("train", "val", "test"):
+            return _of_split(capture, word)
+    return capture.with_names(selection).views
+
+
+def _of_split(capture: Capture, split: Split) -> tuple[View, ...]:
+    # A capture without a test split is judged on its val split, and the other way round.
+    fallbacks: dict[Split, tuple[Split, ...]] = {"train": (), "val": ("test",), "test": ("val",)}
+    for name in (split, *fallbacks[split]):
+        if views := capture.with_split(name).views:
+            return views
+    raise ValueError(f"{capture.folder}: no view is for {split}; name some with --views, or give 'all'")

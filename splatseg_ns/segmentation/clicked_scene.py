@@ -16,6 +16,7 @@ from splatseg_ns.raster import Rasterizer
 from splatseg_ns.scene import Camera, Splats, View
 from splatseg_ns.scene.matching import no_view
 from splatseg_ns.segmentation.partial import Guess, PartialObject
+from splatseg_ns.segmentation.prompts import ViewPrompts
 from splatseg_ns.segmentation.surfaces import Surfaces, in_picture
 from splatseg_ns.segmentation.view_choice import spread_out
 
@@ -123,7 +124,7 @@ class ClickedScene:
         segmenter: Segmenter,
     ) -> None:
         self.rasterizer, self.splats, self._segmenter = rasterizer, splats, segmenter
-        self._views = {view.name: self._prepared(view) for view in views}
+        self._views = {view.name: self.prepared(view) for view in views}
         names = list(self._views)
         self._order = [names[place] for place in spread_out([view.camera for view in self._views.values()])]
 
@@ -133,11 +134,28 @@ class ClickedScene:
             raise LookupError(no_view(name, self._views))
         return self._views[name]
 
+    def clicked(self, prompts: ViewPrompts) -> ClickedView:
+        """The view that the prompts are in, which may be of a free camera."""
+        if prompts.camera is None:
+            return self.view(prompts.view)
+        return self.add(FreeView(prompts.view, prompts.camera.camera(), self.rasterizer, self.splats))
+
+    def forget(self, name: str) -> None:
+        """Keep nothing of a view from a free camera."""
+        if name not in self._order:
+            self._views.pop(name, None)
+
     def add(self, view: PicturedView) -> ClickedView:
         """A view from a free camera, or one of another split, in which there are clicks; it is not carried to."""
-        if view.name not in self._views:
-            self._views[view.name] = self._prepared(view)
-        return self._views[view.name]
+        return self._views[view.name] if view.name in self._views else self.keep(self.prepared(view))
+
+    def prepared(self, view: PicturedView) -> ClickedView:
+        """A view that is looked at, but not remembered."""
+        return ClickedView(view, self.rasterizer, self.splats, self._segmenter)
+
+    def keep(self, view: ClickedView) -> ClickedView:
+        """Remember a view in which there are clicks now."""
+        return self._views.setdefault(view.name, view)
 
     def views_of(
         self,
@@ -162,6 +180,3 @@ class ClickedScene:
                 yield
         else:
             yield
-
-    def _prepared(self, view: PicturedView) -> ClickedView:
-        return ClickedView(view, self.rasterizer, self.splats, self._segmenter)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import torch
+
+from splatseg_ns.scene import Camera
 from splatseg_ns.segmentation.scene_object import check_name
 
 Level = Literal["auto", "part", "object", "group"]
@@ -16,6 +20,31 @@ Level = Literal["auto", "part", "object", "group"]
 
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class FreeCamera:
+    """A camera that is no view of the capture, in the frame of the splats and in plain numbers."""
+
+    viewmat: tuple[tuple[float, ...], ...]  # [4, 4] world to camera
+    K: tuple[tuple[float, ...], ...]  # [3, 3]
+    width: int
+    height: int
+
+    @staticmethod
+    def of(camera: Camera) -> FreeCamera:
+        """The same camera."""
+        return FreeCamera(_rows(camera.viewmat.tolist()), _rows(camera.K.tolist()), camera.width, camera.height)
+
+    def camera(self) -> Camera:
+        """As engines take it."""
+        return Camera(torch.tensor(self.viewmat), torch.tensor(self.K), self.width, self.height)
+
+    @property
+    def name(self) -> str:
+        """A name for the view from there, which no other camera has."""
+        numbers = repr((self.viewmat, self.K, self.width, self.height)).encode()
+        return f"camera {hashlib.blake2b(numbers, digest_size=4).hexdigest()}"
 
 
 @dataclass(frozen=True)
@@ -31,6 +60,9 @@ class ViewPrompts:
 
     box: Box | None = None
     """Left, top, right, bottom around the object."""
+
+    camera: FreeCamera | None = None
+    """Where the view was taken from, if it is none of the capture's."""
 
     def __post_init__(self) -> None:
         if self.box is not None and not (self.box[0] < self.box[2] and self.box[1] < self.box[3]):
@@ -75,7 +107,7 @@ class ObjectPrompts:
             points, negative = (
                 tuple(dict.fromkeys(part)) for part in (before.points + more.points, before.negative + more.negative)
             )
-            more = ViewPrompts(more.view, points, negative, box)
+            more = ViewPrompts(more.view, points, negative, box, more.camera or before.camera)
         return replace(self, views=tuple((views | {more.view: more}).values()))
 
     def as_json(self) -> dict[str, Any]:
@@ -122,7 +154,7 @@ def prompts_from_json(entry: Any) -> ObjectPrompts:
 
 
 def _view(entry: Any) -> ViewPrompts:
-    entry = _known(entry, "view", "points", "negative", "box")
+    entry = _known(entry, "view", "points", "negative", "box", "camera")
     if not isinstance(entry["view"], str):
         raise ValueError(f"view is the name of a view, got {_shown(entry['view'])}")
     points, negative = (
@@ -133,7 +165,22 @@ def _view(entry: Any) -> ViewPrompts:
     if entry.get("box") is not None:
         left, top, right, bottom = _numbers(entry["box"], 4)
         box = (left, top, right, bottom)
-    return ViewPrompts(entry["view"], points, negative, box)
+    camera = None if entry.get("camera") is None else _camera(entry["camera"])
+    return ViewPrompts(entry["view"], points, negative, box, camera)
+
+
+def _camera(entry: Any) -> FreeCamera:
+    entry = _known(entry, "viewmat", "K", "width", "height")
+    viewmat, K = (tuple(_numbers(row, size) for row in _list(entry, key)) for key, size in (("viewmat", 4), ("K", 3)))
+    camera = FreeCamera(viewmat, K, entry["width"], entry["height"])
+    if not all(type(side) is int and side > 0 for side in (camera.width, camera.height)):
+        raise ValueError(f"the sides of a camera's picture are pixels, got {camera.width!r}x{camera.height!r}")
+    camera.camera()
+    return camera
+
+
+def _rows(matrix: list[list[float]]) -> tuple[tuple[float, ...], ...]:
+    return tuple(map(tuple, matrix))
 
 
 def _known(entry: Any, *keys: str) -> Mapping[str, Any]:

@@ -17,11 +17,11 @@ from torch import Tensor
 
 from splatseg_ns.masks.segmenter import Prompts
 from splatseg_ns.segmentation.clicked_scene import Answers, ClickedScene, ClickedView
+from splatseg_ns.segmentation.clicks import Clicks, ViewClicks
 from splatseg_ns.segmentation.consensus import Candidate, Hypothesis, hypotheses
 from splatseg_ns.segmentation.mask_points import clearly_violated, confident_points, main_parts, violated
 from splatseg_ns.segmentation.partial import Guess, PartialObject
-from splatseg_ns.segmentation.prompts import ObjectPrompts, Point, ViewPrompts
-from splatseg_ns.segmentation.surfaces import Surfaces
+from splatseg_ns.segmentation.prompts import ObjectPrompts
 from splatseg_ns.segmentation.view_choice import step_by_step
 
 _LEAST_PIXELS = 40
@@ -154,45 +154,6 @@ class _Carried:
         return Meaning(int(self.settled.rows.sum()), self.hypothesis.support, self.agreement)
 
 
-@dataclass(frozen=True, eq=False)
-class _Clicks:
-    """Clicks of one view in its working pixels, and where in the scene they are."""
-
-    view: ClickedView
-    points: tuple[Point, ...]
-    negative: tuple[Point, ...]
-    box: tuple[float, ...] | None
-    on: list[Tensor]  # [3] each, those that other views are asked about
-    off: list[Tensor]
-
-    @staticmethod
-    def of(view: ClickedView, prompts: ViewPrompts) -> _Clicks:
-        prompts.check_size(*view.picture_size)
-        points, negative = (
-            tuple((x * view.scale, y * view.scale) for x, y in part) for part in (prompts.points, prompts.negative)
-        )
-        box = None if prompts.box is None else tuple(side * view.scale for side in prompts.box)
-        on = _scene_points(view.surfaces, points)
-        if points and not on:
-            x, y = prompts.points[0]
-            raise ValueError(
-                f"view {view.name}: there is nothing at {x:g} {y:g}, the splats are empty there; click on a thing"
-            )
-        # Beside a silhouette a click says on which side of it the object is here; seen from elsewhere its point may lie
-        # on either side.
-        smooth_on, smooth_off = (_scene_points(view.surfaces, part, smooth=True) for part in (points, negative))
-        return _Clicks(view, points, negative, box, smooth_on or on, smooth_off)
-
-    def prompts(self) -> Prompts:
-        return Prompts.of(self.points, self.negative, self.box)
-
-
-def _scene_points(surfaces: Surfaces, pixels: Sequence[Point], smooth: bool = False) -> list[Tensor]:  # [3] each
-    """Where in the scene the pixels are; those of nothing, and if asked those beside silhouettes, are left out."""
-    chosen = [pixel for pixel in pixels if not smooth or surfaces.is_smooth(*pixel)]
-    return [point for pixel in chosen if (point := surfaces.point(*pixel)) is not None]
-
-
 def find_object(
     scene: ClickedScene,
     prompts: ObjectPrompts,
@@ -222,17 +183,12 @@ class _Search:
     ) -> None:
         self._scene, self._prompts, self._config, self._progress = scene, prompts, config, progress
         self._before = before
-        # First those that say where the object is: clicks off it alone do not.
-        ordered = sorted(prompts.checked(prompts.level).views, key=lambda entry: not (entry.points or entry.box))
-        self._clicks = [_Clicks.of(scene.view(entry.view), entry) for entry in ordered]
-        self._clicked = {clicks.view.name: clicks for clicks in self._clicks}
-        self._on = [point for clicks in self._clicks for point in clicks.on]
-        self._off = [point for clicks in self._clicks for point in clicks.off]
+        self._clicks = Clicks.of(scene, prompts.checked(prompts.level), config.occlusion)
+        if not self._clicks.on:
+            self._clicks = replace(self._clicks, on=(self._middle_of_box(self._clicks.views[0]),))
         self._done = 0
 
     def run(self) -> FoundObject:
-        if not self._on:
-            self._on = [self._middle_of_box(self._clicks[0])]
         self._views = self._chosen_views()
         with self._scene.reading_ahead(self._views):
             meant = self._meant()
@@ -309,9 +265,11 @@ class _Search:
 
     def _chosen_views(self) -> list[ClickedView]:
         """The clicked views, and others in such an order that each is near to one before it."""
-        target = torch.stack(self._on).mean(dim=0)
-        clicked = [clicks.view for clicks in self._clicks]
-        others = [view for view in self._scene.views_of(target, self._config.views) if view.name not in self._clicked]
+        target = torch.stack(self._clicks.on).mean(dim=0)
+        clicked = [clicks.view for clicks in self._clicks.views]
+        others = [
+            view for view in self._scene.views_of(target, self._config.views) if not self._clicks.were_made_in(view)
+        ]
         others = others[: max(self._config.views - len(clicked), 0)]
         near = step_by_step(
             [view.direction_to(target) for view in clicked], [view.direction_to(target) for view in others]
@@ -326,7 +284,7 @@ class _Search:
             return [self._of_clicked_view()]
         candidates: list[Candidate] = []
         for place, view in enumerate(self._views):
-            if (prompts := self._clicks_in(view)) is None:
+            if (prompts := self._clicks.seen_in(view)) is None:
                 continue
             answers = view.ask(prompts)
             for known, score in self._fitting(view, prompts, answers):
@@ -338,12 +296,12 @@ class _Search:
                 "others outside; take some back, or draw a box"
             )
         # Each further click leaves less open.
-        clicks = sum(len(entry.points) + len(entry.negative) for entry in self._clicks)
+        clicks = sum(len(entry.points) + len(entry.negative) for entry in self._clicks.views)
         return hypotheses(candidates, max(self._config.considered + 1 - clicks, 1))
 
     def _of_clicked_view(self) -> Hypothesis:
         """The mask that the segmenter scores highest in the first clicked view."""
-        clicks = self._clicks[0]
+        clicks = self._clicks.views[0]
         answers = clicks.view.ask(clicks.prompts())
         place = int(answers.scores.argmax())
         known = clicks.view.lifted(answers.masks[place : place + 1])[0]
@@ -361,17 +319,7 @@ class _Search:
             for place, known in zip(fits, view.lifted(answers.masks[fits]) if fits else (), strict=True)
         ]
 
-    def _clicks_in(self, view: ClickedView) -> Prompts | None:
-        """The clicks as they were made there, or projected from elsewhere, if one on the object is to be seen."""
-        if (clicks := self._clicked.get(view.name)) is not None:
-            return clicks.prompts()
-        on, off = (
-            [pixel for point in points if (pixel := view.surfaces.pixel(point, self._config.occlusion)) is not None]
-            for points in (self._on, self._off)
-        )
-        return Prompts.of(on, off) if on else None
-
-    def _middle_of_box(self, clicks: _Clicks) -> Tensor:  # [3]
+    def _middle_of_box(self, clicks: ViewClicks) -> Tensor:  # [3]
         """A point of what the segmenter sees in a box."""
         answers = clicks.view.ask(clicks.prompts())
         for place in answers.scores.argsort(descending=True).tolist():
@@ -389,21 +337,22 @@ class _Search:
             self._done += 1
             self._progress(min(len(self._views) + self._done, 2 * len(self._views)), 2 * len(self._views))
         carried.contradictions = sum(
-            clearly_violated(clicks.view.guess(carried.settled).inside(), clicks.prompts()) for clicks in self._clicks
+            clearly_violated(clicks.view.guess(carried.settled).inside(), clicks.prompts())
+            for clicks in self._clicks.views
         )
 
     def _ask(self, carried: _Carried, view: ClickedView) -> None:
         """Let one view say more about the object."""
         config = self._config
         guess = view.guess(carried.expected)
-        clicks = self._clicks_in(view)
+        clicks = self._clicks.seen_in(view)
         prompts = self._question(guess, clicks, view) if config.self_prompts else clicks
         if prompts is None:
             return
         answers = view.ask(prompts)
         agreement = guess.agreement(answers.masks)
         merit = agreement if config.best_fitting else answers.scores.clone()
-        if view.name in self._clicked and clicks is not None:
+        if self._clicks.were_made_in(view) and clicks is not None:
             # Here the user has said what is inside and what is not.
             merit = merit - torch.tensor([float(violated(mask, clicks)) for mask in answers.masks])
         best = int(merit.argmax())
@@ -422,7 +371,7 @@ class _Search:
         sure = ((guess.share > 0.8) & (guess.known > 0.6)).numpy() & main
         points = confident_points(sure, 3) or confident_points(main, 1)
         on, off = [], []
-        if clicks is not None and (view.name in self._clicked or len(self._on) + len(self._off) > 1):
+        if clicks is not None and (self._clicks.were_made_in(view) or self._clicks.count > 1):
             for pixel, positive in zip(clicks.points[0].tolist(), clicks.positive[0].tolist(), strict=True):
                 (on if positive else off).append((pixel[0], pixel[1]))
         if not points and not on:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 from splatseg_ns.masks import Color, as_color, default_color
@@ -67,6 +68,11 @@ def plain(value: Mapping[str, Any]) -> dict[str, Any]:
         return json.loads(json.dumps(dict(value), allow_nan=False))
     except (TypeError, ValueError) as error:
         raise ValueError(f"{value!r} cannot be kept in a document ({error}); give plain JSON values") from error
+
+
+def free_name(taken: Collection[str]) -> str:
+    """A name for an object that was given none."""
+    return next(name for number in count(1) if (name := f"object_{number}") not in taken)
 
 
 def unique_name(name: str, taken: set[str]) -> str:

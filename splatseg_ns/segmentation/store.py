@@ -59,6 +59,14 @@ class SegmentationStore:
         """Whether a document has been saved here."""
         return (self.folder / _OBJECTS).is_file()
 
+    def stamp(self) -> object:
+        """Something that differs once another document has been saved here; None if there is none."""
+        try:
+            stat = (self.folder / _OBJECTS).stat()
+        except FileNotFoundError:
+            return None
+        return stat.st_ino, stat.st_mtime_ns, stat.st_size
+
     def load(self, splats: Splats | None = None) -> Segmentation:
         """The document, checked against its splats if they are given; its votes are read when asked for."""
         if not self.exists():

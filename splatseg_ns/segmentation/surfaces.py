@@ -52,10 +52,7 @@ class Surfaces:
             # Half before, half behind: no surface is there.
             surfaces = [depth for depth in around.sort().values.tolist() if _share_near(around, depth) >= _FEW]
             own = surfaces[0] if surfaces else own
-        K = self.camera.K.cpu().double()
-        ray = torch.tensor([(x - K[0, 2]) / K[0, 0], (y - K[1, 2]) / K[1, 1], 1.0], dtype=torch.float64)
-        viewmat = self.camera.viewmat.cpu().double()
-        return viewmat[:3, :3].T @ (ray * own - viewmat[:3, 3])
+        return at_depth(self.camera, x, y, own)
 
     def is_smooth(self, x: float, y: float) -> bool:
         """Whether one surface is seen all around a pixel: no silhouette, whose two sides are different things."""
@@ -98,6 +95,13 @@ def _share_near(depths: Tensor, depth: float) -> float:
     """How many of the depths are of the surface at this depth."""
     near = (depths - depth).abs() <= _SAME_SURFACE * depth
     return float(near.sum()) / max(len(depths), 1)
+
+
+def at_depth(camera: Camera, x: float, y: float, depth: float) -> Tensor:  # [3] float64
+    """The point that is seen at a pixel at this depth."""
+    K, viewmat = camera.K.cpu().double(), camera.viewmat.cpu().double()
+    ray = torch.tensor([(x - K[0, 2]) / K[0, 0], (y - K[1, 2]) / K[1, 1], 1.0], dtype=torch.float64)
+    return viewmat[:3, :3].T @ (ray * depth - viewmat[:3, 3])
 
 
 def projected(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from splatseg_ns.cli import main
-from splatseg_ns.cli.entry import COMMANDS, error_line
+from splatseg_ns.cli.entry import COMMANDS
 from tests.cli.examples import SceneOnDisk
 from tests.cli.test_label import failure
 
@@ -55,11 +54,3 @@ assert not {{"nerfstudio", "viser", "torchvision"}} & sys.modules.keys()
 def test_splats_are_named_once(scene: SceneOnDisk, capsys: pytest.CaptureFixture[str]):
     assert "give --load-config" in failure(capsys, "objects")
     assert "give one of them" in failure(capsys, "objects", *scene.arguments, "--load-config", "config.yml")
-
-
-def test_errors_fit_in_a_line():
-    assert error_line(KeyError("no view 'a'")) == "no view 'a'"
-    assert error_line(RuntimeError("first\n  second\nException raised from f at g.cpp")) == "first second"
-    assert error_line(RuntimeError()) == "RuntimeError"
-    missing = FileNotFoundError(errno.ENOENT, "No such file or directory", "/nowhere/file")
-    assert error_line(missing) == "/nowhere/file: no such file or directory; check the path"

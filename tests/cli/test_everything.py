@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from splatseg_ns.cli import main
 from splatseg_ns.demo.bundle import FOLDER, MASKS, SPLATS
 from splatseg_ns.masks.segmenter import Embedding
 from splatseg_ns.scene import read_label_map
-from splatseg_ns.segmentation import SegmentationStore
+from splatseg_ns.segmentation import SegmentationStore, everything
 from tests.cli.examples import TEST_VIEWS, SceneOnDisk
 from tests.masks.fake_segmenter import PaintedSegmenter, painting
 
@@ -68,6 +69,8 @@ def test_all_objects_are_found_and_saved(
         seen = document.labels >= 0
         assert float((mine & true & seen).sum() / ((mine | true) & seen).sum()) > 0.85
     assert "dropped: 0 things" in printed and "masks in 8 views" in printed
+    stages = ["read", "frame", "masks", "association", "votes", "save"]
+    assert re.findall(r"(\w+) \d+\.\d\d s", printed) == stages
     found = document.object(1).provenance
     assert found.solver == "robust" and found.prompts[0]["everything"] == "painted"
     made = {entry.operation: entry.parameters for entry in document.history}
@@ -110,21 +113,6 @@ def test_some_views_and_their_sheets(
     assert str(sheets) in capsys.readouterr().out
 
 
-def test_large_pictures_are_worked_on_in_a_smaller_size(
-    scene: SceneOnDisk, segmenter: PaintedSegmenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr("splatseg_ns.cli.everything.LONGEST_SIDE", 64)
-    assert run(scene, "--pictures", str(tmp_path)) == 0
-    with Image.open(tmp_path / f"{VOTING[0]}.png") as sheet:
-        assert sheet.size == (3 * 64, 48)
-    labels = store_of(scene).load().labels
-    # The third ball is ten pixels wide there.
-    for id, ball in ((1, 3), (2, 1)):
-        mine, true = labels == id, (scene.truth == ball) & (labels >= 0)
-        shared = float((mine & true).sum())
-        assert shared / float(true.sum()) > 0.95 and shared / float(mine.sum()) > 0.7
-
-
 def test_views_by_name(scene: SceneOnDisk, segmenter: PaintedSegmenter):
     assert run(scene, "--views", "view_03", "view_04", "view_05", "--view-count", "0") == 0
     assert store_of(scene).load().history[0].parameters["views"] == ["view_03", "view_04", "view_05"]
@@ -160,11 +148,9 @@ def test_small_objects_are_dropped_with_a_count(
     assert document.names == ["object_1", "object_2"] and not bool((document.labels == 3).any())
 
 
-@pytest.mark.parametrize(
-    "place", ["splatseg_ns.cli.everything.automatic_masks", "splatseg_ns.cli.everything.associate"]
-)
+@pytest.mark.parametrize("step", ["automatic_masks", "associate"])
 def test_an_interruption_leaves_the_document(
-    scene: SceneOnDisk, segmenter: PaintedSegmenter, place: str, monkeypatch: pytest.MonkeyPatch
+    scene: SceneOnDisk, segmenter: PaintedSegmenter, step: str, monkeypatch: pytest.MonkeyPatch
 ):
     assert run(scene) == 0
     before = {path.name: path.read_bytes() for path in store_of(scene).folder.iterdir()}
@@ -172,7 +158,7 @@ def test_an_interruption_leaves_the_document(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(place, interrupted)
+    monkeypatch.setattr(everything, step, interrupted)
     assert run(scene, "--level", "part") == 130
     assert {path.name: path.read_bytes() for path in store_of(scene).folder.iterdir()} == before
 

@@ -303,13 +303,14 @@ def boundary_iou_by_object(engine: Rasterizer, refined: Refined, capture: Captur
 
 @pytest.mark.slow
 def test_the_tabletop_refined(cpu: Rasterizer, shared_data: Path):
+    """A fifth of the usual steps brings most of what all bring: from a mean IoU of 0.954 to 0.966."""
     capture = Capture.load(shared_data / "tabletop")
     splats = read_ply(shared_data / "tabletop_splats.ply")
     training, held_out = capture.with_split("train").views, capture.with_split("val", "test").views
-    refined = refine(cpu, splats, training, IDS, held_out=held_out)
+    refined = refine(cpu, splats, training, IDS, Refine(steps=60), held_out=held_out)
     by_object = iou_by_object(cpu, refined.splats, capture, refined.solution.labels)
-    assert float(by_object.mean()) >= 0.965
+    assert float(by_object.mean()) >= 0.964
     assert float(by_object.min()) >= 0.92
-    assert float(boundary_iou_by_object(cpu, refined, capture).mean()) >= 0.945
+    assert float(boundary_iou_by_object(cpu, refined, capture).mean()) >= 0.95
     assert refined.before.held_out is not None and refined.after.held_out is not None
     assert refined.after.held_out >= refined.before.held_out - 0.2

@@ -1,4 +1,4 @@
-"""Runs for the tests of the plugin: trained once by the real ns-train."""
+"""Runs for the tests of the plugin, trained once: the first by ns-train as a process of its own."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from splatseg_ns.plugin.runs import Run
 from tests.cli.examples import SceneOnDisk
 from tests.plugin.examples import document_of, halves, trained, write_capture, write_colmap
+from tests.plugin.in_process import call_command
 
 STEPS = 60
 
@@ -42,7 +43,7 @@ def adjusted_run(scene: SceneOnDisk, tmp_path_factory: pytest.TempPathFactory) -
     folder = tmp_path_factory.mktemp("adjusted")
     data = write_colmap(scene, folder / "colmap")
     words = [*ADJUSTING, "--max-num-iterations", str(STEPS), "--pipeline.masks", str(scene.masks), "colmap"]
-    return Run.open(trained("splatseg-lite", data, folder / "outputs", *words))
+    return Run.open(trained("splatseg-lite", data, folder / "outputs", *words, call=call_command))
 
 
 @pytest.fixture

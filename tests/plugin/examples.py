@@ -5,17 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
 
 import numpy as np
 import torch
@@ -84,9 +80,9 @@ def run_command(
 ) -> subprocess.CompletedProcess[str]:
     """A console script of this environment, as a user calls it; what went wrong shows in a failing test."""
     return subprocess.run(
-        _script(words),
+        script(words),
         cwd=cwd,
-        env={**_environment(), **environment},
+        env={**environment_of_commands(), **environment},
         capture_output=True,
         text=True,
         timeout=timeout,
@@ -94,43 +90,27 @@ def run_command(
     )
 
 
-def page_of_viewer(config_file: Path, cwd: Path, timeout: float = 120.0) -> str:
-    """What a browser gets of ns-viewer on a run."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    words = ("ns-viewer", "--load-config", config_file, "--viewer.websocket-port", str(port))
-    log = cwd / "viewer.log"
-    with log.open("w") as stream:
-        viewer = subprocess.Popen(_script(words), cwd=cwd, env=_environment(), stdout=stream, stderr=stream)
-    try:
-        end = time.monotonic() + timeout
-        while time.monotonic() < end:
-            assert viewer.poll() is None, log.read_text()
-            # Nobody listens until the run is loaded.
-            with suppress(OSError), urlopen(f"http://127.0.0.1:{port}", timeout=10) as page:
-                assert page.status == 200
-                return page.read().decode()
-            time.sleep(0.2)
-        raise TimeoutError(log.read_text())
-    finally:
-        viewer.terminate()
-        viewer.wait(timeout=30)
-
-
-def _script(words: Sequence[str | Path]) -> list[str]:
+def script(words: Sequence[str | Path]) -> list[str]:
+    """The command line of a console script of this environment."""
     return [str(Path(sys.executable).with_name(str(words[0]))), *map(str, words[1:])]
 
 
-def _environment() -> dict[str, str]:
+def environment_of_commands() -> dict[str, str]:
+    """That of the tests, for commands that start in the time that users know."""
     # Nerfstudio takes twice as long to start where Python may not keep what it has compiled.
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     return {**kept, "COLUMNS": "300"}
 
 
-def trained(method: str, data: Path, folder: Path, *words: str | Path) -> Path:
+def trained(
+    method: str,
+    data: Path,
+    folder: Path,
+    *words: str | Path,
+    call: Callable[..., subprocess.CompletedProcess[str]] = run_command,
+) -> Path:
     """Have ns-train make a run, and give its folder."""
-    result = run_command(
+    result = call(
         "ns-train", method, "--data", data, "--output-dir", folder, "--timestamp", "now",
         "--viewer.quit-on-train-completion", "True", *words, cwd=folder.parent,
     )  # fmt: skip

@@ -27,7 +27,9 @@ from splatseg_ns.scene import Capture, Splats, View, read_ply
 from splatseg_ns.segmentation import SegmentationStore
 from tests.cli.examples import SceneOnDisk
 from tests.plugin.conftest import ADJUSTING
-from tests.plugin.examples import page_of_viewer, run_command, write_stock_run
+from tests.plugin.examples import run_command, write_stock_run
+from tests.plugin.in_process import call_command
+from tests.plugin.viewer_process import started_viewer
 
 pytestmark = pytest.mark.slow
 
@@ -71,39 +73,6 @@ def attached(adjusted_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Run
     return Run.open(out)
 
 
-@pytest.fixture(scope="module")
-def jobs(
-    adjusted_run: Run,
-    taken_out: Run,
-    left_over: Run,
-    attached: Run,
-    scene: SceneOnDisk,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Mapping[str, Job]]:
-    """Commands by name, two at a time: most of what they take is starting, on one core."""
-    render = ["--image-format", "png", "--rendered-output-names", "rgb", "segmentation"]
-    labels = ["--masks", str(scene.masks), "--segmentation", "ranks"]
-    train = ["splatseg-lite", "--data", str(adjusted_run.data), "--output-dir", ".", "--timestamp", "on"]
-    train += ["--max-num-iterations", "5", "--load-dir", str(adjusted_run.checkpoint_folder)]
-    train += ["--vis", "tensorboard", "--viewer.quit-on-train-completion", "True", *ADJUSTING, "colmap"]
-    ranks = ["--standalone", "--nproc-per-node", "2", "-m", "splatseg_ns.cli"]
-    lines = {
-        "eval taken_out": ["ns-eval", *opened(taken_out), "--output-path", "eval.json"],
-        "eval attached": ["ns-eval", *opened(attached), "--output-path", "eval.json"],
-        "render left_over": ["ns-render", "dataset", *opened(left_over), "--output-path", "out", *render],
-        "render attached": ["ns-render", "dataset", *opened(attached), "--output-path", "out", *render],
-        "export": ["ns-export", "gaussian-splat", *opened(taken_out), "--output-dir", "."],
-        "label": ["torchrun", *ranks, "label", *named(adjusted_run), *labels],
-        "resume": ["ns-train", *train],
-    }
-    with ThreadPoolExecutor(2) as pool:
-        jobs = {}
-        for name, line in lines.items():
-            folder = tmp_path_factory.mktemp("job")
-            jobs[name] = Job(folder, pool.submit(run_command, *line, cwd=folder))
-        yield jobs
-
-
 @dataclass(frozen=True)
 class Job:
     """A command, and the folder it is run in."""
@@ -116,6 +85,48 @@ class Job:
         result = self.result.result()
         assert result.returncode == 0, result.stdout + result.stderr
         return self.folder
+
+
+@dataclass(frozen=True)
+class Processes:
+    """What is started as users start it, while other tests go on."""
+
+    jobs: Mapping[str, Job]
+    pages: Mapping[str, Future[str]]
+    """What a browser gets of ns-viewer, by the run that it shows."""
+
+
+@pytest.fixture(scope="module")
+def processes(
+    adjusted_run: Run, taken_out: Run, attached: Run, scene: SceneOnDisk, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Processes]:
+    """Two at a time: most of what they take is starting, on one core."""
+    labels = ["--masks", str(scene.masks), "--segmentation", "ranks"]
+    train = ["splatseg-lite", "--data", str(adjusted_run.data), "--output-dir", ".", "--timestamp", "on"]
+    train += ["--max-num-iterations", "5", "--load-dir", str(adjusted_run.checkpoint_folder)]
+    train += ["--vis", "tensorboard", "--viewer.quit-on-train-completion", "True", *ADJUSTING, "colmap"]
+    ranks = ["--standalone", "--nproc-per-node", "2", "-m", "splatseg_ns.cli"]
+    lines = {
+        "eval": ["ns-eval", *opened(taken_out), "--output-path", "eval.json"],
+        "export": ["ns-export", "gaussian-splat", *opened(taken_out), "--output-dir", "."],
+        "label": ["torchrun", *ranks, "label", *named(adjusted_run), *labels],
+        "resume": ["ns-train", *train],
+    }
+    with ThreadPoolExecutor(2) as pool:
+        jobs = {}
+        for name, line in lines.items():
+            folder = tmp_path_factory.mktemp("job")
+            jobs[name] = Job(folder, pool.submit(run_command, *line, cwd=folder))
+        pages = {
+            name: pool.submit(page_of_viewer, run, tmp_path_factory.mktemp("viewer"))
+            for name, run in (("taken_out", taken_out), ("attached", attached))
+        }
+        yield Processes(jobs, pages)
+
+
+def page_of_viewer(run: Run, folder: Path) -> str:
+    with started_viewer("ns-viewer", *opened(run), folder=folder) as viewer:
+        return viewer.page()
 
 
 def opened(run: Run) -> list[str]:
@@ -165,39 +176,34 @@ def test_what_was_trained_beside_gaussians_comes_along(
     assert torch.equal(left_over.splats().means, adjusted_run.splats().means[kept])
 
 
-@pytest.mark.parametrize("name", ["taken_out", "attached"])
-def test_ns_eval_judges_what_the_run_shows(name: str, request: pytest.FixtureRequest, jobs: Mapping[str, Job]):
-    run: Run = request.getfixturevalue(name)
-    found = json.loads((jobs[f"eval {name}"].done() / "eval.json").read_text())["results"]["psnr"]
-    splats = run.splats()
-    assert found == pytest.approx(np.mean([psnr(splats, view) for view in held_out(run)]), abs=0.02)
-
-
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("name", ["left_over", "attached"])
-def test_ns_render_draws_what_the_run_shows(name: str, request: pytest.FixtureRequest, jobs: Mapping[str, Job]):
+def test_ns_render_draws_what_the_run_shows(name: str, request: pytest.FixtureRequest, tmp_path: Path):
     run: Run = request.getfixturevalue(name)
-    folder = jobs[f"render {name}"].done()
+    words = ["--image-format", "png", "--rendered-output-names", "rgb", "segmentation"]
+    result = call_command("ns-render", "dataset", *opened(run), "--output-path", "out", *words, cwd=tmp_path)
+    assert result.returncode == 0, result.stdout + result.stderr
     splats, document = run.splats(), run.store.load()
     colors = torch.zeros(len(splats), 3)
     for entry in document.objects:
         colors[document.rows(entry.id)] = torch.tensor(entry.color) / 255
     for view in held_out(run):
         for output, features in (("rgb", None), ("segmentation", colors)):
-            written = np.array(Image.open(folder / "out" / "test" / output / f"{view.name}.png"))
+            written = np.array(Image.open(tmp_path / "out" / "test" / output / f"{view.name}.png"))
             assert written.any()
             assert np.abs(written / 255 - drawn(splats, view, features).numpy()).max() < 2 / 255
 
 
-def test_ns_export_writes_an_object_that_stands_alone(taken_out: Run, jobs: Mapping[str, Job]):
-    written, splats = read_ply(jobs["export"].done() / "splat.ply"), taken_out.splats()
-    # Nerfstudio itself leaves out what is too transparent to be seen.
-    assert torch.equal(written.means, splats.means[splats.logit_opacities >= -5.5373])
+def is_judged_by_what_it_shows(run: Run, folder: Path) -> bool:
+    found = json.loads((folder / "eval.json").read_text())["results"]["psnr"]
+    splats = run.splats()
+    return found == pytest.approx(np.mean([psnr(splats, view) for view in held_out(run)]), abs=0.02)
 
 
-@pytest.mark.parametrize("name", ["taken_out", "attached"])
-def test_ns_viewer_starts(name: str, request: pytest.FixtureRequest, tmp_path: Path):
-    run: Run = request.getfixturevalue(name)
-    assert "<html" in page_of_viewer(run.folder / "config.yml", tmp_path)
+def test_ns_eval_judges_what_an_attached_run_shows(attached: Run, tmp_path: Path):
+    result = call_command("ns-eval", *opened(attached), "--output-path", "eval.json", cwd=tmp_path)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert is_judged_by_what_it_shows(attached, tmp_path)
 
 
 def test_a_run_for_stock_nerfstudio_has_its_classes_alone(adjusted_run: Run, tmp_path: Path):
@@ -217,18 +223,34 @@ def test_a_run_for_stock_nerfstudio_has_its_classes_alone(adjusted_run: Run, tmp
         assert torch.equal(state[name], adjusted_run.tensors[f"_model.{name}"])
 
 
-def test_several_processes_label_a_run_as_its_training_did(adjusted_run: Run, jobs: Mapping[str, Job]):
-    folder = jobs["label"].done()
-    assert jobs["label"].result.result().stdout.count("red ball") == 1
+def test_ns_eval_judges_what_an_object_shows(taken_out: Run, processes: Processes):
+    assert is_judged_by_what_it_shows(taken_out, processes.jobs["eval"].done())
+
+
+def test_ns_export_writes_an_object_that_stands_alone(taken_out: Run, processes: Processes):
+    written, splats = read_ply(processes.jobs["export"].done() / "splat.ply"), taken_out.splats()
+    # Nerfstudio itself leaves out what is too transparent to be seen.
+    assert torch.equal(written.means, splats.means[splats.logit_opacities >= -5.5373])
+
+
+def test_several_processes_label_a_run_as_its_training_did(adjusted_run: Run, processes: Processes):
+    label = processes.jobs["label"]
+    folder = label.done()
+    assert label.result.result().stdout.count("red ball") == 1
     again, before = SegmentationStore(folder / "ranks").load(), adjusted_run.store.load()
     assert torch.equal(again.labels, before.labels)
     assert torch.equal(again.votes().mass, before.votes().mass)
 
 
-def test_training_goes_on_in_another_process(adjusted_run: Run, jobs: Mapping[str, Job]):
-    resumed = Run.open(jobs["resume"].done() / "colmap" / "splatseg-lite" / "on")
+def test_training_goes_on_in_another_process(adjusted_run: Run, processes: Processes):
+    resumed = Run.open(processes.jobs["resume"].done() / "colmap" / "splatseg-lite" / "on")
     assert resumed.step == adjusted_run.step + 5
     moved = resumed.tensors["_model.camera_optimizer.pose_adjustment"]
     before = adjusted_run.tensors["_model.camera_optimizer.pose_adjustment"]
     assert 0.0 < float((moved - before).abs().max()) < 0.1 * float(before.abs().max()) + 1e-3
     assert min(psnr(resumed.splats(), view) for view in held_out(resumed)) > 15.0
+
+
+@pytest.mark.parametrize("name", ["taken_out", "attached"])
+def test_ns_viewer_starts(name: str, processes: Processes):
+    assert "<html" in processes.pages[name].result()

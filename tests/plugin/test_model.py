@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -15,9 +15,12 @@ from nerfstudio.models.splatfacto import SplatfactoModelConfig
 from nerfstudio.viewer.control_panel import ControlPanel
 from viser import ViserServer
 
+from splatseg_ns.plugin.accent import overlaid, tinted
+from splatseg_ns.plugin.display import Accent, Look, ScreenMask
 from splatseg_ns.plugin.lazy_lpips import LazyLpips
 from splatseg_ns.plugin.model import SplatsegModel, SplatsegModelConfig
-from splatseg_ns.raster import rasterizer_for
+from splatseg_ns.plugin.pictures import Pictures, Wish, wishing
+from splatseg_ns.raster import Render, rasterizer_for
 from splatseg_ns.scene import Splats, read_ply
 from tests.plugin.examples import OUTPUTS, document_of, halves, model_of, nerfstudio_camera
 from tests.raster.scenes import camera, cloud
@@ -87,6 +90,59 @@ def test_what_is_hidden_is_gone_from_objects_alone(model: SplatsegModel, splats:
     assert torch.equal(outputs_of(model)["objects"], before["rgb"])
 
 
+def test_what_is_hidden_can_be_left_as_a_ghost(model: SplatsegModel, splats: Splats):
+    labels = halves(splats)
+    document = document_of(splats, labels, hidden=(1,))
+    model.show(document)
+    gone = outputs_of(model)
+    for ghost in (0.0, 0.3, 1.0):
+        model.show(document, look=Look(ghost=ghost))
+        shown = outputs_of(model)
+        assert next(iter(shown)) == "objects" and torch.equal(shown["rgb"], gone["rgb"])
+        faint = torch.where(labels == 1, ghost, 1.0) * splats.opacities
+        expected = rasterizer_for("cpu").render(replace(splats, logit_opacities=torch.logit(faint, eps=1e-6)), VIEW)
+        torch.testing.assert_close(shown["objects"], expected.colors.clamp(0, 1))
+        if ghost in (0.0, 1.0):
+            assert torch.equal(shown["objects"], gone["objects"] if ghost == 0.0 else shown["rgb"])
+
+
+def test_what_stands_out_does_so_in_objects_alone(model: SplatsegModel, splats: Splats):
+    labels = halves(splats)
+    document = document_of(splats, labels, hidden=(1,))
+    weights = torch.linspace(0, 1, 60)
+    parameters = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    for ghost in (0.0, 0.4):
+        model.show(document, look=Look(ghost=ghost))
+        before = outputs_of(model)
+        model.show(document, look=Look(ghost=ghost, accent=Accent((255, 0, 0), weights)))
+        shown = outputs_of(model)
+        assert [name for name in before if not torch.equal(before[name], shown[name])] == ["objects"]
+        faint = torch.where(labels == 1, ghost, 1.0) * splats.opacities
+        seen = replace(splats, logit_opacities=torch.logit(faint, eps=1e-6), sh=tinted(splats.sh, weights, (255, 0, 0)))
+        expected = rasterizer_for("cpu").render(seen, VIEW).colors.clamp(0, 1)
+        torch.testing.assert_close(shown["objects"], expected)
+    assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in parameters.items())
+
+
+def test_a_mask_marks_its_own_view_and_the_weights_all_others(model: SplatsegModel, splats: Splats):
+    document = document_of(splats, halves(splats))
+    mask = torch.zeros(32, 40, dtype=torch.bool)
+    mask[10:20, 10:30] = True
+    plain = outputs_of(model)["rgb"]
+    model.show(document, look=Look(accent=Accent((255, 0, 0), torch.ones(60), ScreenMask(mask, VIEW))))
+    assert torch.equal(outputs_of(model)["objects"], overlaid(plain, mask, (255, 0, 0)))
+    doubled = nerfstudio_camera(VIEW.resized(80, 64))
+    larger = model.get_outputs_for_camera(doubled)
+    assert torch.equal(larger["objects"], overlaid(larger["rgb"], mask, (255, 0, 0)))
+    beside = nerfstudio_camera(replace(VIEW, viewmat=torch.eye(4) + 0.05 * torch.eye(4).roll(3, 1)))
+    shown = model.get_outputs_for_camera(beside)["objects"]
+    model.show(document, look=Look(accent=Accent((255, 0, 0), torch.ones(60))))
+    assert torch.equal(shown, model.get_outputs_for_camera(beside)["objects"])
+    model.show(document, look=Look(accent=Accent((255, 0, 0), screen=ScreenMask(mask, VIEW))))
+    others = model.get_outputs_for_camera(beside)
+    assert torch.equal(others["objects"], others["rgb"])
+
+
 def test_the_segmentation_is_blended_by_weight(model: SplatsegModel, splats: Splats):
     labels = halves(splats)
     document = document_of(splats, labels)
@@ -140,9 +196,96 @@ def test_a_crop_box_cuts_every_picture(model: SplatsegModel, splats: Splats):
     torch.testing.assert_close(outputs["rgb"], engine.render(splats.subset(inside), VIEW).colors.clamp(0, 1))
     left = engine.render(splats.subset(inside & (labels == 1)), VIEW)
     torch.testing.assert_close(outputs["objects"], left.colors.clamp(0, 1))
+    weights = torch.linspace(0, 1, 60)
+    model.show(document_of(splats, labels, hidden=(2,)), look=Look(accent=Accent((255, 0, 0), weights)))
+    tinted_splats = replace(splats, sh=tinted(splats.sh, weights, (255, 0, 0))).subset(inside & (labels == 1))
+    shown = model.get_outputs_for_camera(nerfstudio_camera(VIEW), obb_box=box)["objects"]
+    torch.testing.assert_close(shown, engine.render(tinted_splats, VIEW).colors.clamp(0, 1))
     nowhere = OrientedBox(torch.eye(3), torch.full((3,), 99.0), torch.ones(3))
     empty = model.get_outputs_for_camera(nerfstudio_camera(VIEW), obb_box=nowhere)
     assert empty.keys() == OUTPUTS and not bool(empty["accumulation"].any())
+
+
+class CountingEngine:
+    """An engine that counts its pictures."""
+
+    def __init__(self) -> None:
+        self.renders = 0
+
+    def render(self, *args: Any, **options: Any) -> Render:
+        self.renders += 1
+        return rasterizer_for("cpu").render(*args, **options)
+
+
+SHOWN = {"nothing hidden": (), "something hidden": (1,), "everything hidden": (1, 2)}
+
+
+@pytest.mark.parametrize("hidden", SHOWN.values(), ids=SHOWN)
+def test_pictures_that_are_made_when_looked_at_are_the_same(
+    model: SplatsegModel, splats: Splats, hidden: tuple[int, ...]
+):
+    accent = Accent((0, 255, 255), torch.linspace(0, 1, 60))
+    model.show(document_of(splats, halves(splats), hidden), look=Look(ghost=0.2, accent=accent))
+    eager = outputs_of(model)
+    assert type(eager) is dict
+    for first in eager:
+        with wishing(Wish((first,))):
+            pictures = outputs_of(model)
+        assert isinstance(pictures, Pictures) and list(pictures) == list(eager) and pictures.made() == [first]
+        # Whatever the model shows by now.
+        model.show(None)
+        for name in eager:
+            assert torch.equal(pictures[name], eager[name])
+        model.show(document_of(splats, halves(splats), hidden), look=Look(ghost=0.2, accent=accent))
+
+
+def test_pictures_looked_at_later_are_of_the_gaussians_of_then(model: SplatsegModel, splats: Splats):
+    model.show(document_of(splats, halves(splats), hidden=(1,)))
+    eager = outputs_of(model)
+    with wishing(Wish(("rgb",))):
+        pictures = outputs_of(model)
+    for name, tensor in list(model.gauss_params.items()):
+        model.gauss_params[name] = torch.nn.Parameter(tensor[:50].detach() + 0.1)
+    outputs_of(model)
+    assert all(torch.equal(pictures[name], eager[name]) for name in eager)
+
+
+def test_no_more_is_rendered_than_is_looked_at(model: SplatsegModel, splats: Splats):
+    model.show(document_of(splats, halves(splats), hidden=(1,)))
+    wishes = {
+        Wish(("rgb", "depth")): 1,
+        Wish(("objects",)): 1,
+        Wish(("objects", "depth"), depth_of="objects"): 1,
+        Wish(("objects", "depth")): 2,
+        Wish(("segmentation", "object_mask", "depth", "accumulation")): 1,
+        Wish(("rgb", "segmentation", "depth")): 2,
+        Wish(("background",)): 0,
+    }
+    for wish, renders in wishes.items():
+        engine = CountingEngine()
+        with mock.patch.object(model, "_engine", return_value=engine), wishing(wish):
+            outputs_of(model)
+        assert engine.renders == renders, wish
+    engine = CountingEngine()
+    with mock.patch.object(model, "_engine", return_value=engine):
+        outputs_of(model)
+    assert engine.renders == 3
+
+
+def test_depth_is_that_of_the_whole_scene_unless_a_viewer_hides_things_behind_what_is_left(
+    model: SplatsegModel, splats: Splats
+):
+    labels = halves(splats)
+    model.show(document_of(splats, labels, hidden=(1,)))
+    whole = outputs_of(model)["depth"]
+    with wishing(Wish(("objects",))):
+        assert torch.equal(outputs_of(model)["depth"], whole)
+    with wishing(Wish(("segmentation",), depth_of="segmentation")):
+        assert torch.equal(outputs_of(model)["depth"], whole)
+    with wishing(Wish(("objects",), depth_of="objects")):
+        left = outputs_of(model)["depth"][..., 0]
+    alone = rasterizer_for("cpu").render(splats.subset(labels == 2), VIEW)
+    torch.testing.assert_close(left[alone.alpha > 0], alone.depth[alone.alpha > 0])
 
 
 def test_rgba_has_the_colours_before_the_background(splats: Splats):

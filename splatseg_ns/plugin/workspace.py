@@ -1,0 +1,306 @@
+"""A run's objects while they are worked on: all that the viewer's panel does, without the panel."""
+
+from __future__ import annotations
+
+import io
+import shlex
+import zipfile
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property, partial
+from pathlib import Path
+from threading import RLock
+from typing import Literal, TypeVar
+
+import torch
+
+from splatseg_ns.edit import export_objects, extraction, name_of_objects, part_of, removal, rows_of_objects, with_gamma
+from splatseg_ns.edit.alone import isolate, masks_of
+from splatseg_ns.lift import Progress, Robust
+from splatseg_ns.masks import CachedSegmenter, LabelFolder
+from splatseg_ns.masks.segmenters import default_segmenter
+from splatseg_ns.plugin.after_training import label_splats
+from splatseg_ns.plugin.derived import derive_run
+from splatseg_ns.plugin.new_run import Method, check_target, folder_beside
+from splatseg_ns.plugin.runs import Run
+from splatseg_ns.plugin.trainer import CONFIG_FILE
+from splatseg_ns.plugin.worker import Report
+from splatseg_ns.raster import Rasterizer
+from splatseg_ns.scene import BACKGROUND, Camera, Capture, PixelRect, Splats, View
+from splatseg_ns.segmentation import EditingSession, SceneObject, Segmentation
+from splatseg_ns.segmentation.clicked_scene import ClickedScene
+from splatseg_ns.segmentation.clicking import earlier_prompts, known_before, with_found
+from splatseg_ns.segmentation.everything import FindEverything, find_everything
+from splatseg_ns.segmentation.pointing import Pointing
+from splatseg_ns.segmentation.prompts import ObjectPrompts
+from splatseg_ns.segmentation.propagate import FoundObject, Propagate, find_object
+
+Combination = Literal["add", "subtract", "intersect"]
+"""What becomes of an object with what was pointed at."""
+
+EXPORTS = "exports"
+"""In the folder of a run: the .ply files of its objects."""
+
+_GAMMA = "gamma"
+_SOLID = 0.5
+
+T = TypeVar("T")
+
+
+class ChangedElsewhereError(RuntimeError):
+    """Another program has saved the segmentation meanwhile."""
+
+
+class Workspace:
+    """The segmentation of a run, saved after each operation. May be used from several threads."""
+
+    def __init__(
+        self,
+        run: Run,
+        splats: Splats,
+        rasterizer: Rasterizer,
+        *,
+        saves: bool = True,
+        segmenter: Callable[[torch.device], CachedSegmenter] = default_segmenter,
+    ) -> None:
+        """``saves``: the splats are those of the run's checkpoint, so that the document belongs beside it."""
+        self.run, self.splats, self.rasterizer, self.saves = run, splats, rasterizer, saves
+        self._make_segmenter = segmenter
+        self._lock = RLock()
+        self._store = run.store
+        self._stamp = self._store.stamp()
+        stored = saves and self._store.exists()
+        self._session = EditingSession(self._store.load(splats) if stored else Segmentation.of(splats), splats)
+        self._saved = self._session.document
+
+    # The document
+
+    @property
+    def document(self) -> Segmentation:
+        """As it is now."""
+        return self._session.document
+
+    @property
+    def undo_name(self) -> str | None:
+        """The operation that ``undo`` would take back."""
+        return self._session.undo_name
+
+    @property
+    def redo_name(self) -> str | None:
+        """The operation that ``redo`` would do again."""
+        return self._session.redo_name
+
+    def do(self, operation: Callable[[EditingSession], T]) -> T:
+        """Have something done to the document, and save it."""
+        with self._lock:
+            self._take_over()
+            result = operation(self._session)
+            self._save()
+            return result
+
+    def set_gamma(self, gamma: float) -> int:
+        """Decide by the votes again with this bias to the background; several in a row are one operation."""
+        return self.do(partial(_decide_by, gamma=gamma))
+
+    def _take_over(self) -> None:
+        """Show what another program has saved, rather than write over it."""
+        stamp = self._store.stamp()
+        if not self.saves or stamp == self._stamp or stamp is None:
+            return
+        self._session.adopt("load", self._store.load(self.splats))
+        self._stamp, self._saved = stamp, self._session.document
+        raise ChangedElsewhereError(
+            "another program has changed the segmentation; what it saved is shown now, undo brings back what was here"
+        )
+
+    def _save(self) -> None:
+        if not self.saves or self._session.document is self._saved:
+            return
+        self._session.saved(self._store.save(self._session.document))
+        self._stamp, self._saved = self._store.stamp(), self._session.document
+
+    # Pointing
+
+    @cached_property
+    def segmenter(self) -> CachedSegmenter:
+        """What is asked about pictures; making it takes seconds."""
+        return self._make_segmenter(self.splats.device)
+
+    @cached_property
+    def views(self) -> tuple[View, ...]:
+        """The pictures that the run was trained on, in the frame of its splats."""
+        return self.run.capture().with_split("train").views
+
+    @cached_property
+    def pointing(self) -> Pointing:
+        """What is pointed at."""
+        return Pointing(ClickedScene(self.rasterizer, self.splats, self.views, self.segmenter))
+
+    def earlier_prompts(self, object: SceneObject) -> ObjectPrompts:
+        """The clicks that an object was made by."""
+        prompts = earlier_prompts(self.document, object.name)
+        assert prompts is not None
+        return prompts
+
+    def find(self, prompts: ObjectPrompts, report: Report) -> FoundObject:
+        """What is pointed at, in all views."""
+        before = known_before(self.document, prompts.name, self.splats.device)
+        return find_object(
+            self.pointing.scene, prompts, Propagate(), lambda done, total: report("asking views", done, total), before
+        )
+
+    def make(self, found: FoundObject) -> SceneObject:
+        """An object of what was found, in place of the one of its name."""
+        self.do(
+            lambda session: session.adopt(
+                "click", with_found(session.document, [found], self.segmenter.name, Propagate())
+            )
+        )
+        return self.document.object(found.prompts.name)
+
+    def combine(self, target: int, how: Combination, found: FoundObject) -> int:
+        """Change an object by what was found; gives the number of Gaussians that changed hands."""
+        rows = found.known.rows.cpu()
+        return self.do(lambda session: getattr(session, how)(target, rows))
+
+    @torch.no_grad()
+    def object_at(self, camera: Camera, x: float, y: float) -> int | None:
+        """The id of what is shown at a pixel, 0 for the background; None if that is nothing."""
+        document, splats = self.document, self.splats
+        labels = document.labels
+        if document.hidden_names():
+            shown = document.visible_rows()
+            labels, splats = labels[shown], splats.subset(shown.to(splats.device))
+        column, row = min(int(x), camera.width - 1), min(int(y), camera.height - 1)
+        everywhere = torch.ones(camera.height, camera.width, 1, device=self.rasterizer.device)
+        weights = self.rasterizer.lift(splats, camera, everywhere, crop=PixelRect(column, row, 1, 1))[:, 0].cpu()
+        if float(weights.sum()) < _SOLID:
+            return None
+        return int(torch.bincount(labels.clamp_min(BACKGROUND), weights=weights).argmax())
+
+    # Masks
+
+    def mask_folders(self) -> list[Path]:
+        """Folders with label maps: that of --pipeline.masks, and those in the run's folder and in its capture's."""
+        named = getattr(self.run.config.pipeline, "masks", None)
+        folders = [] if named is None else [Path(named)]
+        capture = self.run.capture(corrected=False)
+        for parent in (self.run.folder, capture.folder):
+            folders += sorted(path for path in parent.iterdir() if path.is_dir())
+        return [path for path in dict.fromkeys(folders) if _has_label_maps(path, capture)]
+
+    def label(self, masks: Path, report: Report) -> int:
+        """Make objects of a folder of label maps, in place of all that there are; gives their number."""
+        document = label_splats(self.splats, self.run, self.rasterizer, masks, Robust(), report)
+        self.do(lambda session: session.adopt("label", document))
+        return len(document.objects)
+
+    def find_everything(self, report: Report) -> int:
+        """Make objects of all that there is, in place of all that there are; gives their number."""
+        found = find_everything(
+            self.rasterizer,
+            self.splats,
+            self.views,
+            self.segmenter,
+            Robust(),
+            FindEverything(),
+            data=self.run.data,
+            progress=report,
+        )
+        self.do(lambda session: session.adopt("everything", found.document))
+        return len(found.document.objects)
+
+    # Files
+
+    def export(self, objects: Sequence[SceneObject], report: Report) -> list[Path]:
+        """Write objects as .ply files into the run's folder."""
+        document = self._isolated(objects, report)
+        written = export_objects(self.run.folder / EXPORTS, self.splats, document, objects)
+        return [entry.path for entry in written if entry.object is not None and entry.path is not None]
+
+    def extract(self, objects: Sequence[SceneObject], report: Report) -> Path:
+        """Write a run of these objects alone beside this one, and give its config.yml."""
+        target = self._target(name_of_objects(objects))
+        ids = [entry.id for entry in objects]
+        document = extraction(self._isolated(objects, report), ids, self.config_file)
+        return self._derive(target, document, rows_of_objects(document, ids), ids)
+
+    def remove(self, objects: Sequence[SceneObject], report: Report) -> Path:
+        """Write a run of all but these objects beside this one, and give its config.yml."""
+        target = self._target(f"without-{name_of_objects(objects)}")
+        report("removal", 0, 0)
+        ids = [entry.id for entry in objects]
+        document = removal(self.document, ids, self.config_file)
+        others = [id for id in document.ids if id not in ids]
+        return self._derive(target, document, ~rows_of_objects(document, ids), others)
+
+    @property
+    def config_file(self) -> Path:
+        """Of the run."""
+        return self.run.folder / CONFIG_FILE
+
+    def command(self, name: Literal["export", "extract", "remove"], objects: Sequence[SceneObject]) -> str:
+        """The line that does the same in a shell."""
+        words = ["splatseg", name, "--load-config", str(self.config_file), "--objects"]
+        words += [str(entry.id) for entry in objects]
+        if name == "export":
+            words += ["--out", str(self.run.folder / EXPORTS)]
+        return shlex.join(words)
+
+    def _isolated(self, objects: Sequence[SceneObject], report: Report) -> Segmentation:
+        def masks() -> tuple[Path, Iterable[View]]:
+            folder, capture = masks_of(self.document, self.run.capture())
+            return folder, capture.views
+
+        ids = [entry.id for entry in objects]
+        progress: Progress = partial(report, "re-vote")
+        return isolate(self.rasterizer, self.splats, self.document, ids, masks, progress)[0]
+
+    @property
+    def _method(self) -> Method:
+        return "splatfacto" if self.splats.device.type == "cuda" else "splatseg"
+
+    def _target(self, name: str) -> Path:
+        name = f"{self.run.folder.name}-{name}"
+        names = (name, *(f"{name}-{number}" for number in range(2, 1000)))
+        folders = (folder_beside(self.run, self._method, name) for name in names)
+        free = next(folder for folder in folders if not folder.exists())
+        return check_target(self.run, free, self._method)
+
+    def _derive(self, target: Path, document: Segmentation, rows: torch.Tensor, objects: Sequence[int]) -> Path:
+        if not bool(rows.any()):
+            raise ValueError("no Gaussian would be left; nothing is written")
+        _, kept = part_of(document, self.splats, rows, objects)
+        return derive_run(self.run, target, rows, self._method, kept)
+
+
+def one_file(paths: Sequence[Path]) -> tuple[str, bytes]:
+    """Name and content of a file to download: the one there is, or a zip of all."""
+    if len(paths) == 1:
+        return paths[0].name, paths[0].read_bytes()
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for path in paths:
+            archive.write(path, path.name)
+    return "objects.zip", content.getvalue()
+
+
+def _decide_by(session: EditingSession, gamma: float) -> int:
+    repeated = session.undo_name == _GAMMA
+    if repeated:
+        session.undo()
+    try:
+        return session.adopt(_GAMMA, with_gamma(session.document, gamma))
+    except ValueError:
+        if repeated:
+            session.redo()
+        raise
+
+
+def _has_label_maps(folder: Path, capture: Capture) -> bool:
+    pictures = {path.parent for view in capture if (path := view.image_path) is not None}
+    if folder in pictures:
+        return False
+    try:
+        return bool(LabelFolder.open(folder, capture.names).sources)
+    except (ValueError, LookupError, OSError):
+        return False
