@@ -31,7 +31,7 @@ from nerfstudio.viewer.viewer import VISER_NERFSTUDIO_SCALE_RATIO, Viewer
 
 from benchmarks.raster import Report, processor
 from benchmarks.segmenter import in_turns
-from splatseg_ns.plugin.display import Accent, Look
+from splatseg_ns.plugin.display import PLAIN_LOOK, Accent, Look
 from splatseg_ns.plugin.model import SplatsegModel
 from splatseg_ns.plugin.moving import GOOD_SIDE, LEAST_RATE, PacedStateMachine
 from splatseg_ns.segmentation import SceneObject, Segmentation
@@ -49,7 +49,7 @@ class Case:
     """The second one is in the right half of a split picture."""
 
     hidden: bool = False
-    look: Look = Look()
+    look: Look = PLAIN_LOOK
 
 
 def cases(document: Segmentation) -> list[Case]:

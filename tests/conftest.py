@@ -22,7 +22,7 @@ def _cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
         yield
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of captures to develop on; the test skips where it is absent."""
     if not SHARED_DATA.is_dir():

@@ -31,6 +31,9 @@ from splatseg_ns.segmentation import SceneObject, Segmentation
 REMAINDER = "remainder"
 """The file of all Gaussians that go with no exported object."""
 
+_LONGEST_STEM = 100
+"""Bytes. File systems take names of 255, and some more is to be added to these."""
+
 LEAST_INSIDE = 0.5
 """A Gaussian goes with its object if this much of its mass is inside the object's masks."""
 
@@ -249,12 +252,15 @@ def _write_rows(path: Path, splats: Splats, rows: Tensor) -> tuple[int, Path | N
 
 def file_stem(object: SceneObject) -> str:
     """The name of an object as a harmless name of a file."""
-    return re.sub(r"[^\w.-]+", "_", object.name).strip("._") or "object"
+    harmless = re.sub(r"[^\w.-]+", "_", object.name).encode()
+    return harmless[:_LONGEST_STEM].decode(errors="ignore").strip("._") or "object"
 
 
 def name_of_objects(objects: Sequence[SceneObject]) -> str:
     """For a folder or a file of them all."""
-    return "-".join(file_stem(entry) for entry in objects)
+    stems = [file_stem(entry) for entry in objects]
+    together = "-".join(stems)
+    return together if len(together.encode()) <= _LONGEST_STEM else f"{stems[0]}-and-{len(stems) - 1}-more"
 
 
 def _file_stems(objects: Sequence[SceneObject]) -> list[str]:
@@ -262,7 +268,7 @@ def _file_stems(objects: Sequence[SceneObject]) -> list[str]:
     taken, stems = {REMAINDER}, []
     for object in objects:
         stem = file_stem(object)
-        if stem.lower() in taken:
+        while stem.lower() in taken:
             stem = f"{stem}_{object.id}"
         taken.add(stem.lower())
         stems.append(stem)

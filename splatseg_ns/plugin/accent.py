@@ -24,6 +24,7 @@ _OUTLINE_WIDTH = 1 / 250
 """In parts of the longer side of a picture."""
 
 _SAME_POSE = 1e-4
+"""How far the entries of two poses may be apart."""
 
 
 def tinted(
@@ -61,7 +62,8 @@ def overlaid(
 
 def same_view(one: Camera, other: Camera) -> bool:
     """Whether two cameras take the same picture, whatever the size of it, but for a pixel that rounding cost."""
-    if not torch.allclose(one.viewmat.cpu(), other.viewmat.cpu(), rtol=_SAME_POSE, atol=_SAME_POSE):
+    poses = (camera.viewmat.double().cpu() for camera in (one, other))
+    if not torch.allclose(*poses, rtol=_SAME_POSE, atol=_SAME_POSE):
         return False
     pixel = max(1.0 / float(camera.K[axis, axis]) for camera in (one, other) for axis in (0, 1))
     return all(abs(a - b) <= pixel for a, b in zip(_edges(one), _edges(other), strict=True))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from threading import Condition, Thread
 
 Report = Callable[[str, int, int], None]
@@ -62,6 +64,8 @@ class Worker:
     def start(self, name: str, job: Callable[[Report], None]) -> None:
         """Begin a long job, or raise ``Busy``."""
         with self._wake:
+            if self._closed:
+                return
             if self._work is not None:
                 raise Busy(f"{self._work.name} is still going on; wait for it, or cancel it")
             self._work = Work(name)
@@ -72,8 +76,9 @@ class Worker:
     def soon(self, what: str, job: Callable[[], None]) -> None:
         """Do something small when nothing else is running, in place of what was to be done for the same purpose."""
         with self._wake:
-            self._soon[what] = job
-            self._wake.notify_all()
+            if not self._closed:
+                self._soon[what] = job
+                self._wake.notify_all()
 
     def waits_for(self, what: str) -> bool:
         """Whether something small is still to be done for this purpose."""
@@ -105,21 +110,23 @@ class Worker:
                     return
                 long, self._long = self._long, None
                 soon = None if long else self._soon.pop(next(iter(self._soon)))
-            try:
-                if long is not None:
-                    long[1](self._report)
-                elif soon is not None:
-                    soon()
-            except Cancelled:
-                pass
-            # What people click at can fail in every way; the worker must outlive it.
-            except Exception as error:
+            if long is not None:
+                self._outlive(partial(long[1], self._report))
+                with self._wake:
+                    self._work = None
+                self._outlive(partial(self._changed, None))
+            elif soon is not None:
+                self._outlive(soon)
+
+    def _outlive(self, action: Callable[[], None]) -> None:
+        """What people click at can fail in every way, and so can telling them: the worker goes on."""
+        try:
+            action()
+        except Cancelled:
+            pass
+        except Exception as error:
+            with suppress(Exception):
                 self._failed(error)
-            finally:
-                if long is not None:
-                    with self._wake:
-                        self._work = None
-                    self._changed(None)
 
     def _report(self, stage: str, done: int, total: int) -> None:
         with self._wake:

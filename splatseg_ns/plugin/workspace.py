@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import re
 import shlex
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
 from threading import RLock
@@ -36,6 +38,9 @@ from splatseg_ns.segmentation.propagate import FoundObject, Propagate, find_obje
 
 Combination = Literal["add", "subtract", "intersect"]
 """What becomes of an object with what was pointed at."""
+
+Command = Literal["export", "extract", "remove"]
+"""Of ``splatseg``, that does to a run what the panel does."""
 
 EXPORTS = "exports"
 """In the folder of a run: the .ply files of its objects."""
@@ -71,6 +76,9 @@ class Workspace:
         stored = saves and self._store.exists()
         self._session = EditingSession(self._store.load(splats) if stored else Segmentation.of(splats), splats)
         self._saved = self._session.document
+        # Another program may replace the votes; undo is to bring them back.
+        with suppress(ValueError, OSError):
+            self._saved.votes()
 
     # The document
 
@@ -128,12 +136,20 @@ class Workspace:
     @cached_property
     def views(self) -> tuple[View, ...]:
         """The pictures that the run was trained on, in the frame of its splats."""
-        return self.run.capture().with_split("train").views
+        return self._capture.with_split("train").views
+
+    @cached_property
+    def _capture(self) -> Capture:
+        return self.run.capture()
 
     @cached_property
     def pointing(self) -> Pointing:
         """What is pointed at."""
-        return Pointing(ClickedScene(self.rasterizer, self.splats, self.views, self.segmenter))
+        scene = ClickedScene(self.rasterizer, self.splats, self.views, self.segmenter)
+        for view in self._capture:
+            # Clicks may have been made in pictures that were held out.
+            scene.add(view)
+        return Pointing(scene)
 
     def earlier_prompts(self, object: SceneObject) -> ObjectPrompts:
         """The clicks that an object was made by."""
@@ -143,6 +159,8 @@ class Workspace:
 
     def find(self, prompts: ObjectPrompts, report: Report) -> FoundObject:
         """What is pointed at, in all views."""
+        # Stops if the name is that of an object of another kind.
+        earlier_prompts(self.document, prompts.name)
         before = known_before(self.document, prompts.name, self.splats.device)
         return find_object(
             self.pointing.scene, prompts, Propagate(), lambda done, total: report("asking views", done, total), before
@@ -238,10 +256,12 @@ class Workspace:
         """Of the run."""
         return self.run.folder / CONFIG_FILE
 
-    def command(self, name: Literal["export", "extract", "remove"], objects: Sequence[SceneObject]) -> str:
+    def command(self, name: Command, objects: Sequence[SceneObject]) -> str:
         """The line that does the same in a shell."""
+        # A number means the object that is called so, if there is one, before that of the id.
+        names = self.document.names
         words = ["splatseg", name, "--load-config", str(self.config_file), "--objects"]
-        words += [str(entry.id) for entry in objects]
+        words += [entry.name if str(entry.id) in names else str(entry.id) for entry in objects]
         if name == "export":
             words += ["--out", str(self.run.folder / EXPORTS)]
         return shlex.join(words)
@@ -297,10 +317,15 @@ def _decide_by(session: EditingSession, gamma: float) -> int:
 
 
 def _has_label_maps(folder: Path, capture: Capture) -> bool:
-    pictures = {path.parent for view in capture if (path := view.image_path) is not None}
-    if folder in pictures:
+    pictures = [path for view in capture for path in (view.image_path, view.mask_path) if path is not None]
+    if _any_size(folder) in {_any_size(parent) for path in pictures for parent in path.parents}:
         return False
     try:
         return bool(LabelFolder.open(folder, capture.names).sources)
     except (ValueError, LookupError, OSError):
         return False
+
+
+def _any_size(folder: Path) -> Path:
+    """The folder of pictures for one of smaller ones, which Nerfstudio calls images_2, images_4 and so on."""
+    return folder.with_name(re.sub(r"_\d+$", "", folder.name)) if folder.name else folder

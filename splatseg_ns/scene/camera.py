@@ -38,7 +38,7 @@ class Camera:
             if tuple(tensor.shape) != (size, size):
                 raise ValueError(f"Camera.{name} must have shape [{size}, {size}], got {list(tensor.shape)}")
             if not tensor.is_floating_point() or not bool(torch.isfinite(tensor).all()):
-                raise ValueError(f"Camera.{name} must hold finite floating-point numbers, got {tensor}")
+                raise ValueError(f"Camera.{name} must hold finite floating-point numbers, got {tensor.tolist()}")
         if self.width < 1 or self.height < 1:
             raise ValueError(f"a camera needs at least one pixel, got {self.width}x{self.height}")
         if float(self.K[0, 0]) <= 0.0 or float(self.K[1, 1]) <= 0.0:

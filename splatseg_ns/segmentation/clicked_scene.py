@@ -16,7 +16,7 @@ from splatseg_ns.raster import Rasterizer
 from splatseg_ns.scene import Camera, Splats, View
 from splatseg_ns.scene.matching import no_view
 from splatseg_ns.segmentation.partial import Guess, PartialObject
-from splatseg_ns.segmentation.prompts import ViewPrompts
+from splatseg_ns.segmentation.prompts import FreeCamera, ViewPrompts
 from splatseg_ns.segmentation.surfaces import Surfaces, in_picture
 from splatseg_ns.segmentation.view_choice import spread_out
 
@@ -62,6 +62,15 @@ class ClickedView:
         self.camera = view.camera.at_most(LONGEST_SIDE)
         self.scale = max(self.camera.width, self.camera.height) / max(self.picture_size)
         """Working pixels in a pixel of the picture."""
+
+    @property
+    def is_free(self) -> bool:
+        """Whether it is from a camera that is none of the capture's."""
+        return isinstance(self._view, FreeView)
+
+    def is_seen_by(self, camera: Camera) -> bool:
+        """Whether this is what the camera sees."""
+        return FreeCamera.of(self._view.camera) == FreeCamera.of(camera)
 
     def image(self) -> Tensor:  # [H, W, 3] uint8
         """The picture in its own size."""
@@ -138,12 +147,16 @@ class ClickedScene:
         """The view that the prompts are in, which may be of a free camera."""
         if prompts.camera is None:
             return self.view(prompts.view)
-        return self.add(FreeView(prompts.view, prompts.camera.camera(), self.rasterizer, self.splats))
+        camera = prompts.camera.camera()
+        view = self.add(FreeView(prompts.view, camera, self.rasterizer, self.splats))
+        if not view.is_seen_by(camera):
+            raise ValueError(f"view {prompts.view}: another camera's view is called so; each needs a name of its own")
+        return view
 
     def forget(self, name: str) -> None:
-        """Keep nothing of a view from a free camera."""
-        if name not in self._order:
-            self._views.pop(name, None)
+        """Keep nothing of a view from a free camera; those of the capture stay."""
+        if name not in self._order and name in self._views and self._views[name].is_free:
+            del self._views[name]
 
     def add(self, view: PicturedView) -> ClickedView:
         """A view from a free camera, or one of another split, in which there are clicks; it is not carried to."""

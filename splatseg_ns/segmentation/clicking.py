@@ -32,7 +32,8 @@ def earlier_prompts(document: Segmentation, name: str) -> ObjectPrompts | None:
             f"there is an object {name!r} that was not made by clicks; choose another name, or delete or rename that "
             "one with 'splatseg objects'"
         )
-    return prompts_from_json(entry.provenance.prompts[0])
+    # It may have had another name then.
+    return replace(prompts_from_json(entry.provenance.prompts[0]), name=name)
 
 
 def known_before(document: Segmentation, name: str, device: torch.device) -> PartialObject | None:

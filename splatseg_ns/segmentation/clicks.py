@@ -78,14 +78,20 @@ class Clicks:
         return any(clicks.view.name == view.name for clicks in self.views)
 
     def seen_in(self, view: ClickedView) -> Prompts | None:
-        """The clicks as they were made there, or projected from elsewhere, if one on the object is to be seen."""
-        for clicks in self.views:
-            if clicks.view.name == view.name:
-                return clicks.prompts()
+        """The clicks as they were made there, or projected from elsewhere, if one on the object is to be seen.
+
+        Clicks off the object do not say where it is: where they alone were made, the others are projected to them.
+        """
+        own = next((clicks for clicks in self.views if clicks.view.name == view.name), None)
+        if own is not None and (own.points or own.box):
+            return own.prompts()
+        elsewhere = [point for clicks in self.views if clicks is not own for point in clicks.off]
         on, off = (
             [pixel for point in points if (pixel := view.surfaces.pixel(point, self.occlusion)) is not None]
-            for points in (self.on, self.off)
+            for points in (self.on, elsewhere)
         )
+        if own is not None:
+            return Prompts.of(on, [*own.negative, *off])
         return Prompts.of(on, off) if on else None
 
 

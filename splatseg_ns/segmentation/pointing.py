@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -73,25 +73,24 @@ class Pointing:
         view = self.look(camera)
         if (mark := _mark_of_click(view, x, y, on)) is None:
             raise ValueError("nothing is there, the splats are empty at that place; click on a thing")
-        pixel = ((x, y),)
-        return self._add(view, camera, mark, points=pixel if on else (), negative=() if on else pixel)
+        taken_by, pixel = FreeCamera.of(camera), ((x, y),)
+        more = ViewPrompts(view.name, points=pixel if on else (), negative=() if on else pixel, camera=taken_by)
+        return self._add(view, more, mark)
 
     def draw_box(self, camera: Camera, left: float, top: float, right: float, bottom: float) -> Mark:
         """Point at all that is in a rectangle of the picture from a camera."""
         view = self.look(camera)
+        more = ViewPrompts(view.name, box=(left, top, right, bottom), camera=FreeCamera.of(camera))
         if (mark := _mark_of_box(view, left, top, right, bottom)) is None:
             raise ValueError("nothing is in the middle of the box, the splats are empty there; draw it around a thing")
-        self._marks = [entry for entry in self._marks if entry.kind != "box"]
-        for name, entry in self._entries.items():
-            # An object is in one box; one drawn elsewhere takes its place.
-            self._entries[name] = ViewPrompts(name, entry.points, entry.negative, None, entry.camera)
-        return self._add(view, camera, mark, box=(left, top, right, bottom))
+        self._drop_box()
+        return self._add(view, more, mark)
 
     def take_up(self, prompts: ObjectPrompts) -> None:
         """Go on from what was pointed at before, in views of the capture or from free cameras."""
         self.clear()
-        for entry in prompts.views:
-            view = self.scene.clicked(entry)
+        views = [self.scene.clicked(entry) for entry in prompts.views]
+        for view, entry in zip(views, prompts.views, strict=True):
             self._entries[view.name] = entry
             marks = [_mark_of_click(view, *pixel, on=True) for pixel in entry.points]
             marks += [_mark_of_click(view, *pixel, on=False) for pixel in entry.negative]
@@ -116,15 +115,23 @@ class Pointing:
             return None
         view = self.look(camera)
         clicks = Clicks.of(self.scene, self.prompts(_DRAFT))
-        if (asked := clicks.seen_in(view)) is None:
+        asked = clicks.seen_in(view)
+        if asked is None or not (asked.boxes is not None or bool(asked.positive.any())):
             return None
         answers = view.ask(asked)
         place = _chosen(answers.masks, answers.scores, asked, level)
         known = view.lifted(answers.masks[place : place + 1])[0]
         return Preview(view.camera, answers.masks[place], known.share, float(answers.scores[place]))
 
-    def _add(self, view: ClickedView, camera: Camera, mark: Mark, **what: object) -> Mark:
-        more = ViewPrompts(view.name, camera=FreeCamera.of(camera), **what)  # pyright: ignore[reportArgumentType]
+    def _drop_box(self) -> None:
+        """An object is in one box; one drawn elsewhere takes its place."""
+        self._marks = [mark for mark in self._marks if mark.kind != "box"]
+        without = {name: replace(entry, box=None) for name, entry in self._entries.items()}
+        self._entries = {name: entry for name, entry in without.items() if entry.points or entry.negative}
+        for name in without.keys() - self._entries.keys():
+            self.scene.forget(name)
+
+    def _add(self, view: ClickedView, more: ViewPrompts, mark: Mark) -> Mark:
         before = ObjectPrompts(_DRAFT, tuple(self._entries.values()))
         self._entries = {entry.view: entry for entry in before.with_clicks(more).views}
         self.scene.keep(view)

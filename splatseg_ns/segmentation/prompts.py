@@ -33,8 +33,9 @@ class FreeCamera:
 
     @staticmethod
     def of(camera: Camera) -> FreeCamera:
-        """The same camera."""
-        return FreeCamera(_rows(camera.viewmat.tolist()), _rows(camera.K.tolist()), camera.width, camera.height)
+        """The same camera, in single precision."""
+        viewmat, K = (_rows(matrix.float().tolist()) for matrix in (camera.viewmat, camera.K))
+        return FreeCamera(viewmat, K, camera.width, camera.height)
 
     def camera(self) -> Camera:
         """As engines take it."""
@@ -102,6 +103,8 @@ class ObjectPrompts:
         """The same object after further clicks in a view."""
         views = {entry.view: entry for entry in self.views}
         if (before := views.get(more.view)) is not None:
+            if more.camera and before.camera and more.camera != before.camera:
+                raise ValueError(f"view {more.view}: two cameras have views of this name; each needs one of its own")
             box = before.box if more.box is None else more.box
             # Clicks that are repeated, as when a prompts file is read again, say nothing new.
             points, negative = (

@@ -112,7 +112,11 @@ class EditingSession:
         if (len(changed), changed.fingerprint) != (len(current), current.fingerprint):
             raise ValueError(f"{operation}: the changed document belongs to other splats")
         # Once the new document is saved, votes that are still on disk can no longer be read.
-        current.votes()
+        try:
+            current.votes()
+        except (ValueError, OSError):
+            # They are gone, as those are that another program has replaced.
+            current = current.with_votes(None)
         return self._done_by(_Step.between(operation, current, changed), changed)
 
     def saved(self, document: Segmentation) -> None:

@@ -63,7 +63,7 @@ class SegmentationStore:
         """Something that differs once another document has been saved here; None if there is none."""
         try:
             stat = (self.folder / _OBJECTS).stat()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         return stat.st_ino, stat.st_mtime_ns, stat.st_size
 
@@ -106,7 +106,7 @@ class SegmentationStore:
                 os.fsync(stream.fileno())
             _sync(self.folder)
             self._finish(digests)
-        return replace(document, votes_source=self._votes_source(content))
+        return replace(document, votes_source=self._votes_source(content, votes))
 
     def _settle(self) -> Mapping[str, str | None]:
         """Finish or clear away what a killed save left, and give the digests of the document that is there."""
@@ -178,9 +178,10 @@ class SegmentationStore:
             return source
         return None
 
-    def _votes_source(self, content: Mapping[str, Any]) -> Callable[[], Votes] | None:
+    def _votes_source(self, content: Mapping[str, Any], votes: Votes | None = None) -> Callable[[], Votes] | None:
+        """The votes that belong to objects.json, which need not be read if they are known already."""
         digest = content["digests"].get("votes")
-        return _StoredVotes(self, digest) if digest is not None else None
+        return _StoredVotes(self, digest, votes) if digest is not None else None
 
     def _with_digest(self, part: str, digest: str) -> Path:
         """The file that belongs to the document."""
@@ -200,10 +201,10 @@ class SegmentationStore:
 class _StoredVotes:
     """Votes on disk, read once they are needed."""
 
-    def __init__(self, store: SegmentationStore, digest: str) -> None:
+    def __init__(self, store: SegmentationStore, digest: str, votes: Votes | None = None) -> None:
         self.store = store
         self.digest = digest
-        self._votes: Votes | None = None
+        self._votes = votes
 
     @property
     def loaded(self) -> bool:

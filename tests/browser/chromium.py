@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from playwright.sync_api import Browser, sync_playwright
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
+_NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 _FLAGS = (
     "--no-sandbox",
@@ -26,12 +26,15 @@ _FLAGS = (
 
 def installed_chromium() -> str | None:
     """The path of the first that is there."""
-    return next(filter(None, map(shutil.which, NAMES)), None)
+    return next(filter(None, map(shutil.which, _NAMES)), None)
 
 
 @contextmanager
-def started_chromium(path: str) -> Iterator[Browser]:
+def started_chromium() -> Iterator[Browser]:
     """A browser that ends with the block. Within it no asyncio loop can be run: Playwright has its own."""
+    path = installed_chromium()
+    if path is None:
+        raise FileNotFoundError(f"none of {', '.join(_NAMES)} is installed; on Debian: apt-get install chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=list(_FLAGS))
         try:

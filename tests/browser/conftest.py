@@ -13,26 +13,23 @@ from playwright.sync_api import Browser
 from splatseg_ns.plugin.runs import Run
 from splatseg_ns.segmentation import Segmentation
 from tests.browser.chromium import installed_chromium, started_chromium
-from tests.browser.demo_runs import demo_document, write_demo_run
+from tests.browser.demo_runs import demo_document, viewer_of, write_demo_run
 from tests.browser.viewer_page import ViewerPage, opened_page
 from tests.plugin.viewer_process import ViewerProcess, started_viewer
 
 OpenPage = Callable[[], ViewerPage]
 
 
-@pytest.fixture(scope="package", autouse=True)
-def chromium() -> str:
-    """The browser's path; without one all tests here skip."""
-    found = installed_chromium()
-    if found is None:
+def pytest_runtest_setup() -> None:
+    """From here, not from a fixture, so that pytest says it once for all tests."""
+    if installed_chromium() is None:
         pytest.skip("no test looks at the viewer: there is no Chromium (on Debian: apt-get install chromium)")
-    return found
 
 
 @pytest.fixture(scope="package")
-def browser(chromium: str) -> Iterator[Browser]:
+def browser() -> Iterator[Browser]:
     """Started once; pages are apart from each other all the same."""
-    with started_chromium(chromium) as browser:
+    with started_chromium() as browser:
         yield browser
 
 
@@ -61,10 +58,9 @@ def shown_run(plain_run: Run) -> Run:
 
 
 @pytest.fixture(scope="module")
-def viewer(shown_run: Run, chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ViewerProcess]:
+def viewer(shown_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ViewerProcess]:
     """ns-viewer, started once for all tests of a module: what one leaves behind, the next one finds."""
-    words = ("ns-viewer", "--load-config", shown_run.folder / "config.yml")
-    with started_viewer(*words, folder=tmp_path_factory.mktemp("viewer")) as viewer:
+    with started_viewer(*viewer_of(shown_run), folder=tmp_path_factory.mktemp("viewer")) as viewer:
         yield viewer
 
 

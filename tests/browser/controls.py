@@ -81,12 +81,12 @@ class Controls:
 
     def labels(self) -> list[str]:
         """Of all rows that can be seen, from the top."""
-        return [label.inner_text() for label in self.root.locator("label").all() if label.is_visible()]
+        return self.root.locator("label:visible").all_inner_texts()
 
     def progress(self) -> list[float]:
         """Of all progress bars, in percent."""
-        bars = self.root.get_by_role("progressbar").all()
-        return [float(bar.get_attribute("aria-valuenow") or "nan") for bar in bars]
+        bars = self.root.get_by_role("progressbar")
+        return bars.evaluate_all("bars => bars.map(bar => Number(bar.getAttribute('aria-valuenow')))")
 
     def _row(self, label: str) -> Locator:
         return self.root.locator("label").filter(has_text=_only(label)).locator(_ROW)

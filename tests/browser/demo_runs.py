@@ -22,6 +22,11 @@ def write_demo_run(folder: Path, document: Segmentation | None = None) -> Run:
     return Run.open(attach_splats(bundled_splats(), bundled_capture(), folder, document))
 
 
+def viewer_of(run: Run) -> list[str]:
+    """The command. No training cameras are drawn: they are in the way where pictures are compared, and take clicks."""
+    return ["ns-viewer", "--load-config", str(run.folder / "config.yml"), "--viewer.max-num-display-images", "0"]
+
+
 @one_torch_thread()
 def demo_document() -> Segmentation:
     """The objects that ``splatseg label`` makes of the bundled masks."""

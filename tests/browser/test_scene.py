@@ -74,7 +74,7 @@ def test_two_pages_show_the_scene_from_two_places(open_page: OpenPage):
 def test_a_page_that_is_reloaded_shows_the_scene_again(page: ViewerPage):
     before = page.canvas()
     page.look_from(bundled_capture().view("frame_00007"))
-    assert difference(page.canvas(), before) > 10 * GREY_LEVELS
+    assert difference(page.canvas(), before) > 5 * GREY_LEVELS
     page.reload()
     assert difference(page.canvas(), before) < 0.1
 
@@ -90,7 +90,7 @@ def test_another_output_is_shown_by_choosing_it(page: ViewerPage, document: Segm
     shown = page.canvas()
     for entry in document.objects[:3]:
         spot = page.spot_of(view, *inside_of(view, entry.id))
-        assert np.abs(shown[int(spot.y), int(spot.x)].astype(int) - entry.color).max() < 10, entry.name
+        assert np.abs(shown[int(spot.y), int(spot.x)].astype(int) - entry.color).max() < 30, entry.name
     with page.redrawn():
         output.choose("rgb")
     assert difference(page.canvas(), before) < 0.1

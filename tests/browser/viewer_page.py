@@ -39,6 +39,11 @@ _BLUR = r"Math\.max\(\w+\*\.5,38\)"
 
 _NO_PICTURE = "<svg xmlns='http://www.w3.org/2000/svg'/>"
 
+_READ_NOTIFICATIONS = """
+    entries => entries.map(entry => ["title", "description"].map(
+        part => entry.querySelector(`.mantine-Notification-${part}`)?.innerText ?? ""))
+"""
+
 
 class Spot(NamedTuple):
     """A place in the scene's part of the window, in pixels from its upper left corner."""
@@ -82,9 +87,8 @@ class ViewerPage:
 
     def notifications(self) -> list[Notification]:
         """All that are up, the oldest first."""
-        found = self.page.locator(".mantine-Notification-root").all()
-        parts = (".mantine-Notification-title", ".mantine-Notification-description")
-        return [Notification(*(_text(entry.locator(part)) for part in parts)) for entry in found]
+        found = self.page.locator(".mantine-Notification-root").evaluate_all(_READ_NOTIFICATIONS)
+        return [Notification(*parts) for parts in found]
 
     @contextmanager
     def downloading(self, timeout: float = 60.0) -> Iterator[list[Download]]:
@@ -97,9 +101,8 @@ class ViewerPage:
     # The scene.
 
     def show_scene(self) -> None:
-        """Wait until all of it is there, and put the training cameras out of sight."""
+        """Wait until all of the page is there, with a picture."""
         self.wait_until_connected()
-        self.hide_training_cameras()
         self.wait_until_still()
 
     def wait_until_still(self, timeout: float = 60.0) -> None:
@@ -187,12 +190,6 @@ class ViewerPage:
         self.page.reload()
         self.show_scene()
 
-    def hide_training_cameras(self) -> None:
-        """For all pages of this viewer. Their frames and pictures are in the way, and take clicks."""
-        if (button := self.panel.button("Hide Train Cams")).is_there:
-            button.press()
-            until(self.page, "the cameras to go", lambda: self.panel.button("Show Train Cams").is_there)
-
     def _is_still(self) -> bool:
         state = self._state()
         camera, picture = state["camera"], state["picture"]
@@ -249,10 +246,6 @@ def _serve(route: Route) -> None:
         route.fulfill(response=response, body=body)
     else:
         route.continue_()
-
-
-def _text(locator: Locator) -> str:
-    return locator.inner_text() if locator.count() else ""
 
 
 def _decoded(url: str) -> np.ndarray:  # [H, W, 3] uint8

@@ -14,7 +14,7 @@ _EVERY = 50.0
 """Milliseconds."""
 
 
-def until(page: Page, what: str, condition: Callable[[], T], timeout: float = 30.0) -> T:
+def until(page: Page, what: str, condition: Callable[[], T], timeout: float = 60.0) -> T:
     """Let the page go on until a condition holds, and give what it gave."""
     end = time.monotonic() + timeout
     while not (found := condition()):

@@ -14,12 +14,15 @@ from torch import Tensor
 
 from splatseg_ns.cli import main, segmenting
 from splatseg_ns.masks import Candidates, Embedding, Prompts
-from splatseg_ns.scene import read_label_map
+from splatseg_ns.scene import Camera, read_label_map
 from splatseg_ns.segmentation import Segmentation, SegmentationStore
 from splatseg_ns.segmentation.clicking import earlier_prompts
+from splatseg_ns.segmentation.prompts import FreeCamera, ObjectPrompts, ViewPrompts, prompts_from_json
 from tests.cli.examples import TEST_VIEWS, SceneOnDisk
 from tests.cli.test_label import failure
 from tests.segmentation.clicked import BLUE, GREEN, RED, ColourSegmenter
+from tests.segmentation.test_pointing import HERE, THERE
+from tests.segmentation.test_pointing import middle as middle_of
 
 TRAINING_VIEWS = 8
 
@@ -141,6 +144,76 @@ def test_a_file_adds_clicks_to_those_before(scene: SceneOnDisk, tmp_path: Path, 
     document, _ = click(scene, capsys, *prompts_file(tmp_path, entry(scene, "ball", BLUE, "view_02")))
     prompts = earlier_prompts(document, "ball")
     assert prompts is not None and [view.view for view in prompts.views] == ["view_00", "view_02"]
+
+
+@pytest.mark.usefixtures("segmenter")
+def test_an_object_that_has_another_name_now_is_clicked_further(scene: SceneOnDisk, capsys: pytest.CaptureFixture[str]):
+    click(scene, capsys, *at(scene, BLUE), "--name", "ball")
+    assert main(["objects", *scene.arguments[:2], "--rename", "ball", "globe"]) == 0
+    document, _ = click(scene, capsys, "--view", "view_00", "--not", *middle(scene, RED), "--name", "globe")
+    assert document.names == ["globe"] and iou(scene, document, "globe", BLUE) > 0.93
+    prompts = earlier_prompts(document, "globe")
+    assert prompts is not None and prompts.name == "globe" and len(prompts.views[0].negative) == 1
+
+
+def from_free_camera(name: str, object: int, camera: Camera = HERE, view: str = "from above") -> dict:
+    """What the viewer keeps of a click, in a prompts file."""
+    clicks = ViewPrompts(view, (middle_of(camera, object),), camera=FreeCamera.of(camera))
+    return ObjectPrompts(name, (clicks,)).as_json()
+
+
+@pytest.mark.usefixtures("segmenter")
+def test_clicks_from_free_cameras_come_from_a_file(
+    scene: SceneOnDisk, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    sheets = tmp_path / "sheets"
+    objects = [from_free_camera("ball", BLUE), from_free_camera("tomato", RED, THERE, "from the left")]
+    words = [*prompts_file(tmp_path, *objects), "--pictures", str(sheets)]
+    document, printed = click(scene, capsys, *words)
+    assert document.names == ["ball", "tomato"] and "ball" in printed
+    assert iou(scene, document, "ball", BLUE) > 0.93 and iou(scene, document, "tomato", RED) > 0.8
+    assert {path.name for path in sheets.iterdir()} == {"1_ball.png", "2_tomato.png"}
+    prompts = earlier_prompts(document, "ball")
+    assert prompts == prompts_from_json(objects[0])
+    # In pictures of the capture it is clicked further.
+    document, _ = click(scene, capsys, *at(scene, BLUE, "view_02"), "--name", "ball")
+    prompts = earlier_prompts(document, "ball")
+    assert prompts is not None and [view.view for view in prompts.views] == ["from above", "view_02"]
+
+
+def outside() -> dict:
+    made = from_free_camera("ball", BLUE)
+    return {**made, "views": [{**made["views"][0], "points": [[121, 3]]}]}
+
+
+BAD_CAMERAS: dict[str, tuple[Callable[[], list[dict]], str]] = {
+    "two cameras, one name": (
+        lambda: [from_free_camera("ball", BLUE), from_free_camera("tomato", RED, THERE)],
+        "view from above: another camera's view is called so",
+    ),
+    "the name of a picture": (
+        lambda: [from_free_camera("ball", BLUE, view="view_01")],
+        "view view_01: another camera's view is called so",
+    ),
+    "no size": (
+        lambda: [{"name": "ball", "views": [{"view": "a", "points": [[1, 1]], "camera": {"viewmat": [], "K": []}}]}],
+        "'width' is missing",
+    ),
+    "outside": (lambda: [outside()], "view from above: 121 3 is outside its picture of 120x90 pixels"),
+}
+
+
+@pytest.mark.usefixtures("segmenter")
+@pytest.mark.parametrize(("objects", "reason"), BAD_CAMERAS.values(), ids=BAD_CAMERAS.keys())
+def test_free_cameras_that_are_none(
+    objects: Callable[[], list[dict]],
+    reason: str,
+    scene: SceneOnDisk,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+):
+    assert reason in failure(capsys, "click", *scene.arguments, *prompts_file(tmp_path, *objects()))
+    assert not store_of(scene).folder.exists()
 
 
 def test_pictures_are_read_once_and_for_all(

@@ -38,6 +38,31 @@ def test_edits_and_saves(labelled: SceneOnDisk):
     assert [entry.operation for entry in document.history[1:]] == ["rename", "hide", "show", "merge", "delete"]
 
 
+def test_the_background_is_hidden_and_shown_as_0(labelled: SceneOnDisk, capsys: pytest.CaptureFixture[str]):
+    arguments = ["objects", *labelled.arguments]
+    assert main([*arguments, "--hide", "0", "red ball"]) == 0
+    count = int((saved(labelled).labels < 1).sum())
+    line = f"{count} of {len(labelled.splats)} Gaussians belong to no object, and are hidden"
+    assert line in capsys.readouterr().out
+    assert saved(labelled).hidden_names() == ("background", "red ball")
+    assert saved(labelled).history[-1].parameters["objects"] == ["background", "red ball"]
+    # It stays so until it is shown.
+    assert main([*arguments, "--show", "1"]) == 0
+    assert saved(labelled).hidden_names() == ("background",)
+    assert main([*arguments, "--show", "0"]) == 0
+    assert "hidden" not in capsys.readouterr().out.splitlines()[-1]
+    assert saved(labelled).background_visible
+    for words in (["--delete", "0"], ["--merge", "1", "0"], ["--rename", "0", "table"]):
+        assert "no object 0" in failure(capsys, *arguments, *words)
+
+
+def test_an_object_may_be_called_0(labelled: SceneOnDisk):
+    arguments = ["objects", *labelled.arguments]
+    assert main([*arguments, "--rename", "1", "0"]) == 0
+    assert main([*arguments, "--hide", "0"]) == 0
+    assert saved(labelled).hidden_names() == ("0",)
+
+
 def test_failures_save_nothing(labelled: SceneOnDisk, capsys: pytest.CaptureFixture[str]):
     arguments = ["objects", *labelled.arguments]
     line = failure(capsys, *arguments, "--rename", "red ball", "tomato", "--delete", "green bal")

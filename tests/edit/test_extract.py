@@ -10,7 +10,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from splatseg_ns.edit import decided_labels, export_objects, isolate_by_votes, with_gamma
+from splatseg_ns.edit import (
+    decided_labels,
+    export_objects,
+    file_stem,
+    gamma_of,
+    isolate_by_votes,
+    name_of_objects,
+    with_gamma,
+)
 from splatseg_ns.edit.extract import with_bias
 from splatseg_ns.lift import FlashSplat, Gradient
 from splatseg_ns.scene import Splats, read_ply
@@ -66,6 +74,34 @@ def test_gamma_needs_votes():
         with_bias(Gradient(), 1.0)
 
 
+def labelled_by(solver: str, **settled: object) -> Segmentation:
+    _, document = splats_and_document()
+    return replace(document, history=()).with_entry("label", solver=solver, settled=settled)
+
+
+def test_the_gamma_that_counts():
+    _, document = splats_and_document()
+    assert gamma_of(document) == 0.0
+    for gamma in (-0.4, 0.0, 0.25):
+        assert gamma_of(with_gamma(document, gamma)) == gamma
+    assert gamma_of(labelled_by("robust", gamma=0.3)) == 0.3
+    # The gradient voter states it as a weight w = (1 + gamma) / (1 - gamma).
+    assert gamma_of(labelled_by("gradient", background_weight=3.0)) == pytest.approx(0.5)
+    assert gamma_of(with_gamma(labelled_by("gradient"), -0.2)) == pytest.approx(-0.2)
+
+
+def test_what_has_no_gamma():
+    _, document = splats_and_document()
+    assert gamma_of(document.with_votes(None)) is None
+    assert gamma_of(replace(document, history=())) is None
+    assert gamma_of(replace(document, history=()).with_entry("label", masks="labels")) is None
+
+
+def test_asking_for_the_gamma_reads_no_votes():
+    _, document = splats_and_document()
+    assert gamma_of(replace(document, votes_source=lambda: pytest.fail("votes were read"))) == 0.0
+
+
 def test_stored_votes_drop_what_belongs_to_other_things():
     splats, document = splats_and_document()
     # The last has 5 of 12 for the cup: most of all, but less than half.
@@ -86,6 +122,62 @@ def test_files_are_named_harmlessly(tmp_path: Path):
         assert archive["labels"].tolist() == document.labels.tolist()
         assert archive["names"].tolist() == ["../a cup", "remainder"]
         assert archive["files"].tolist() == ["a_cup.ply", "remainder_2.ply"]
+
+
+HARMLESS = {
+    "../x": "x",
+    "/etc/passwd": "etc_passwd",
+    "a/b": "a_b",
+    "a\\b": "a_b",
+    "..": "object",
+    " . ": "object",
+    "<b>x</b>": "b_x_b",
+    "*?|:": "object",
+    "$(rm -rf ~)": "rm_-rf",
+    "Krug ü": "Krug_ü",
+    "杯子": "杯子",
+    "x" * 300: "x" * 100,
+    # 33 letters of 3 bytes each are the most that 100 bytes hold.
+    "杯" * 100: "杯" * 33,
+    "." + "x" * 98 + "./y": "x" * 98,
+}
+
+
+@pytest.mark.parametrize(("name", "stem"), HARMLESS.items())
+def test_names_of_all_kinds_are_harmless_names_of_files(name: str, stem: str, tmp_path: Path):
+    splats, document = splats_and_document((name, "pot"))
+    assert file_stem(document.object(1)) == stem
+    folder = tmp_path / "run" / "exports"
+    written = export_objects(folder, splats, document, document.objects)
+    assert written[0].path == folder / f"{stem}.ply" and written[0].path.is_file()
+    assert [path.name for path in tmp_path.rglob("*") if path.is_dir()] == ["run", "exports"]
+    assert {path.name for path in folder.iterdir()} == {f"{stem}.ply", "pot.ply", "remainder.ply", "labels.npz"}
+
+
+def objects_called(*names: str) -> list[SceneObject]:
+    return [SceneObject.new(id, name) for id, name in enumerate(names, 1)]
+
+
+def test_no_file_is_written_twice(tmp_path: Path):
+    splats = random_splats(5, degree=0)
+    # The third would be a_3 if that were not the second's name.
+    objects = objects_called("a", "A_3", "a.", "remainder", "x" * 120)
+    twins = [*objects[:4], objects[4], SceneObject.new(6, "x" * 130)]
+    document = Segmentation.of(splats, torch.tensor([1, 2, 3, 4, 5]), twins)
+    written = export_objects(tmp_path, splats, document, twins)
+    names = [entry.path.name for entry in written if entry.path is not None]
+    assert names == ["a.ply", "A_3.ply", "a_3_3.ply", "remainder_4.ply", f"{'x' * 100}.ply"]
+    for entry in written[:5]:
+        assert entry.object is not None and entry.path is not None
+        assert torch.equal(read_ply(entry.path).means, splats.means[entry.object.id - 1 : entry.object.id])
+
+
+def test_many_objects_together_have_a_short_name():
+    assert name_of_objects(objects_called("cup", "pot")) == "cup-pot"
+    assert name_of_objects(objects_called("a/b")) == "a_b"
+    many = objects_called(*(f"object {number}" for number in range(100)))
+    assert name_of_objects(many) == "object_0-and-99-more"
+    assert len(name_of_objects(objects_called("杯" * 100, "x" * 300)).encode()) < 120
 
 
 def test_an_empty_object_has_no_file(tmp_path: Path):

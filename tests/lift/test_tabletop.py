@@ -24,7 +24,7 @@ from splatseg_ns.lift import (
     render_label_map,
     render_object_mask,
 )
-from splatseg_ns.raster import Rasterizer
+from splatseg_ns.raster import Rasterizer, rasterizer_for
 from splatseg_ns.scene import Capture, Splats, View, read_ply
 
 IDS = torch.arange(10)
@@ -33,17 +33,17 @@ LEAST_PIXELS = 100
 """An object is judged in the views that show this much of it."""
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def splats(shared_data: Path) -> Splats:
     return read_ply(shared_data / "tabletop_splats.ply")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def capture(shared_data: Path) -> Capture:
     return Capture.load(shared_data / "tabletop")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def training(capture: Capture) -> LabelledViews:
     return LabelledViews(capture.with_split("train").views)
 
@@ -82,9 +82,9 @@ def silhouette_iou(engine: Rasterizer, splats: Splats, capture: Capture, labels:
     return mean_over_views(scores)
 
 
-@pytest.fixture
-def votes(cpu: Rasterizer, splats: Splats, training: LabelledViews) -> Votes:
-    return accumulate_votes(cpu, splats, training, IDS)
+@pytest.fixture(scope="module")
+def votes(splats: Splats, training: LabelledViews) -> Votes:
+    return accumulate_votes(rasterizer_for("cpu"), splats, training, IDS)
 
 
 def test_held_out_views_of_the_tabletop(cpu: Rasterizer, splats: Splats, capture: Capture, votes: Votes):

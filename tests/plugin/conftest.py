@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
+from viser import _gui_api, _gui_handles
 
 from splatseg_ns.plugin.runs import Run
 from tests.cli.examples import SceneOnDisk
@@ -18,6 +21,16 @@ ADJUSTING = (
     "--pipeline.model.camera-optimizer.mode", "SO3xR3", "--pipeline.model.use-bilateral-grid", "True",
     "--pipeline.model.rasterize-mode", "antialiased",
 )  # fmt: skip
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _icons_are_unpacked_once() -> Iterator[None]:
+    """For each icon of each viewer viser goes through an archive of thousands: more than a second for a viewer."""
+    unpacked = cache(_gui_api.svg_from_icon)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (_gui_api, _gui_handles):
+            patch.setattr(module, "svg_from_icon", unpacked)
+        yield
 
 
 @pytest.fixture(scope="session")

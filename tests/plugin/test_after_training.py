@@ -18,8 +18,12 @@ from splatseg_ns.cli import main
 from splatseg_ns.edit.extract import chosen_solver
 from splatseg_ns.lift import FlashSplat, Gradient, Robust
 from splatseg_ns.masks import write_label_map
+from splatseg_ns.plugin.after_training import label_splats
+from splatseg_ns.plugin.attach import attach_splats
 from splatseg_ns.plugin.runs import Run
 from splatseg_ns.plugin.trainer import SplatsegTrainerConfig
+from splatseg_ns.raster import rasterizer_for
+from splatseg_ns.scene import Capture
 from splatseg_ns.segmentation import SegmentationStore
 from tests.cli.examples import SceneOnDisk
 from tests.plugin.examples import trained
@@ -34,6 +38,30 @@ def test_options_are_those_of_the_command():
     assert chosen_solver("gradient", 0.5) == Gradient(background_weight=3.0)
     with pytest.raises(ValueError, match="no gamma auto"):
         chosen_solver("gradient", "auto")
+
+
+def test_masks_of_the_training_pictures_are_read_and_vote_and_nothing_is_saved(scene: SceneOnDisk, tmp_path: Path):
+    run = Run.open(attach_splats(scene.splats, Capture.load(scene.data), tmp_path / "run"))
+    splats, told = run.splats(), []
+
+    def report(stage: str, done: int, total: int) -> None:
+        told.append((stage, done, total))
+
+    document = label_splats(splats, run, rasterizer_for("cpu"), scene.masks, FlashSplat(0.2), report)
+    assert document.names == ["red ball", "green ball", "blue ball"] and document.votes() is not None
+    assert not run.store.exists()
+    # Two of the ten are held out.
+    assert told == [(stage, done, 8) for stage in ("masks", "votes") for done in range(1, 9)]
+    made = document.history[-1].parameters
+    assert (made["views"], made["masks"], made["settled"]["gamma"]) == (["train"], str(scene.masks), 0.2)
+    with pytest.raises(FileNotFoundError, match="no such folder of label maps"):
+        label_splats(splats, run, rasterizer_for("cpu"), tmp_path / "nowhere", FlashSplat(), report)
+    write_label_map(tmp_path / "masks", "view_03", torch.ones(72, 96, dtype=torch.int64))
+    with pytest.raises(ValueError, match="none of the 8 training pictures has a label map there"):
+        label_splats(splats, run, rasterizer_for("cpu"), tmp_path / "masks", FlashSplat(), report)
+    write_label_map(tmp_path / "masks", "view_00", torch.zeros(72, 96, dtype=torch.int64))
+    with pytest.raises(ValueError, match="hold no object, only background"):
+        label_splats(splats, run, rasterizer_for("cpu"), tmp_path / "masks", FlashSplat(), report)
 
 
 @pytest.mark.slow

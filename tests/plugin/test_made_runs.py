@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,59 +74,35 @@ def attached(adjusted_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Run
 
 
 @dataclass(frozen=True)
-class Job:
-    """A command, and the folder it is run in."""
-
-    folder: Path
-    result: Future[subprocess.CompletedProcess[str]]
-
-    def done(self) -> Path:
-        """The folder, once the command has succeeded."""
-        result = self.result.result()
-        assert result.returncode == 0, result.stdout + result.stderr
-        return self.folder
-
-
-@dataclass(frozen=True)
 class Processes:
     """What is started as users start it, while other tests go on."""
 
-    jobs: Mapping[str, Job]
-    pages: Mapping[str, Future[str]]
-    """What a browser gets of ns-viewer, by the run that it shows."""
+    export: Future[subprocess.CompletedProcess[str]]
+    exported: Path
+    page: Future[str]
+    """What a browser gets of ns-viewer."""
 
 
 @pytest.fixture(scope="module")
-def processes(
-    adjusted_run: Run, taken_out: Run, attached: Run, scene: SceneOnDisk, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Processes]:
-    """Two at a time: most of what they take is starting, on one core."""
-    labels = ["--masks", str(scene.masks), "--segmentation", "ranks"]
-    train = ["splatseg-lite", "--data", str(adjusted_run.data), "--output-dir", ".", "--timestamp", "on"]
-    train += ["--max-num-iterations", "5", "--load-dir", str(adjusted_run.checkpoint_folder)]
-    train += ["--vis", "tensorboard", "--viewer.quit-on-train-completion", "True", *ADJUSTING, "colmap"]
-    ranks = ["--standalone", "--nproc-per-node", "2", "-m", "splatseg_ns.cli"]
-    lines = {
-        "eval": ["ns-eval", *opened(taken_out), "--output-path", "eval.json"],
-        "export": ["ns-export", "gaussian-splat", *opened(taken_out), "--output-dir", "."],
-        "label": ["torchrun", *ranks, "label", *named(adjusted_run), *labels],
-        "resume": ["ns-train", *train],
-    }
+def processes(taken_out: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
+    """On an object: most of what they take is starting, on one core."""
+    folder = tmp_path_factory.mktemp("export")
+    words = ["ns-export", "gaussian-splat", *opened(taken_out), "--output-dir", "."]
     with ThreadPoolExecutor(2) as pool:
-        jobs = {}
-        for name, line in lines.items():
-            folder = tmp_path_factory.mktemp("job")
-            jobs[name] = Job(folder, pool.submit(run_command, *line, cwd=folder))
-        pages = {
-            name: pool.submit(page_of_viewer, run, tmp_path_factory.mktemp("viewer"))
-            for name, run in (("taken_out", taken_out), ("attached", attached))
-        }
-        yield Processes(jobs, pages)
+        export = pool.submit(run_command, *words, cwd=folder)
+        page = pool.submit(page_of_viewer, taken_out, tmp_path_factory.mktemp("viewer"))
+        yield Processes(export, folder / "splat.ply", page)
 
 
 def page_of_viewer(run: Run, folder: Path) -> str:
     with started_viewer("ns-viewer", *opened(run), folder=folder) as viewer:
         return viewer.page()
+
+
+def called(*words: str, cwd: Path) -> None:
+    """A command that succeeds."""
+    result = call_command(*words, cwd=cwd)
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 def opened(run: Run) -> list[str]:
@@ -177,12 +153,20 @@ def test_what_was_trained_beside_gaussians_comes_along(
 
 
 @pytest.mark.usefixtures("processes")
+@pytest.mark.parametrize("name", ["taken_out", "attached"])
+def test_ns_eval_judges_what_the_run_shows(name: str, request: pytest.FixtureRequest, tmp_path: Path):
+    run: Run = request.getfixturevalue(name)
+    called("ns-eval", *opened(run), "--output-path", "eval.json", cwd=tmp_path)
+    found = json.loads((tmp_path / "eval.json").read_text())["results"]["psnr"]
+    splats = run.splats()
+    assert found == pytest.approx(np.mean([psnr(splats, view) for view in held_out(run)]), abs=0.02)
+
+
 @pytest.mark.parametrize("name", ["left_over", "attached"])
 def test_ns_render_draws_what_the_run_shows(name: str, request: pytest.FixtureRequest, tmp_path: Path):
     run: Run = request.getfixturevalue(name)
     words = ["--image-format", "png", "--rendered-output-names", "rgb", "segmentation"]
-    result = call_command("ns-render", "dataset", *opened(run), "--output-path", "out", *words, cwd=tmp_path)
-    assert result.returncode == 0, result.stdout + result.stderr
+    called("ns-render", "dataset", *opened(run), "--output-path", "out", *words, cwd=tmp_path)
     splats, document = run.splats(), run.store.load()
     colors = torch.zeros(len(splats), 3)
     for entry in document.objects:
@@ -192,18 +176,6 @@ def test_ns_render_draws_what_the_run_shows(name: str, request: pytest.FixtureRe
             written = np.array(Image.open(tmp_path / "out" / "test" / output / f"{view.name}.png"))
             assert written.any()
             assert np.abs(written / 255 - drawn(splats, view, features).numpy()).max() < 2 / 255
-
-
-def is_judged_by_what_it_shows(run: Run, folder: Path) -> bool:
-    found = json.loads((folder / "eval.json").read_text())["results"]["psnr"]
-    splats = run.splats()
-    return found == pytest.approx(np.mean([psnr(splats, view) for view in held_out(run)]), abs=0.02)
-
-
-def test_ns_eval_judges_what_an_attached_run_shows(attached: Run, tmp_path: Path):
-    result = call_command("ns-eval", *opened(attached), "--output-path", "eval.json", cwd=tmp_path)
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert is_judged_by_what_it_shows(attached, tmp_path)
 
 
 def test_a_run_for_stock_nerfstudio_has_its_classes_alone(adjusted_run: Run, tmp_path: Path):
@@ -223,27 +195,21 @@ def test_a_run_for_stock_nerfstudio_has_its_classes_alone(adjusted_run: Run, tmp
         assert torch.equal(state[name], adjusted_run.tensors[f"_model.{name}"])
 
 
-def test_ns_eval_judges_what_an_object_shows(taken_out: Run, processes: Processes):
-    assert is_judged_by_what_it_shows(taken_out, processes.jobs["eval"].done())
-
-
-def test_ns_export_writes_an_object_that_stands_alone(taken_out: Run, processes: Processes):
-    written, splats = read_ply(processes.jobs["export"].done() / "splat.ply"), taken_out.splats()
-    # Nerfstudio itself leaves out what is too transparent to be seen.
-    assert torch.equal(written.means, splats.means[splats.logit_opacities >= -5.5373])
-
-
-def test_several_processes_label_a_run_as_its_training_did(adjusted_run: Run, processes: Processes):
-    label = processes.jobs["label"]
-    folder = label.done()
-    assert label.result.result().stdout.count("red ball") == 1
-    again, before = SegmentationStore(folder / "ranks").load(), adjusted_run.store.load()
+def test_the_command_labels_a_run_as_its_training_did(adjusted_run: Run, scene: SceneOnDisk, tmp_path: Path):
+    elsewhere = tmp_path / "again"
+    words = ["--masks", str(scene.masks), "--segmentation", str(elsewhere)]
+    assert main(["label", *named(adjusted_run), *words]) == 0
+    again, before = SegmentationStore(elsewhere).load(), adjusted_run.store.load()
     assert torch.equal(again.labels, before.labels)
     assert torch.equal(again.votes().mass, before.votes().mass)
 
 
-def test_training_goes_on_in_another_process(adjusted_run: Run, processes: Processes):
-    resumed = Run.open(processes.jobs["resume"].done() / "colmap" / "splatseg-lite" / "on")
+def test_training_goes_on(adjusted_run: Run, tmp_path: Path):
+    words = ["ns-train", "splatseg-lite", "--data", str(adjusted_run.data), "--output-dir", ".", "--timestamp", "on"]
+    words += ["--max-num-iterations", "5", "--load-dir", str(adjusted_run.checkpoint_folder)]
+    words += ["--vis", "tensorboard", "--viewer.quit-on-train-completion", "True", *ADJUSTING, "colmap"]
+    called(*words, cwd=tmp_path)
+    resumed = Run.open(tmp_path / "colmap" / "splatseg-lite" / "on")
     assert resumed.step == adjusted_run.step + 5
     moved = resumed.tensors["_model.camera_optimizer.pose_adjustment"]
     before = adjusted_run.tensors["_model.camera_optimizer.pose_adjustment"]
@@ -251,6 +217,13 @@ def test_training_goes_on_in_another_process(adjusted_run: Run, processes: Proce
     assert min(psnr(resumed.splats(), view) for view in held_out(resumed)) > 15.0
 
 
-@pytest.mark.parametrize("name", ["taken_out", "attached"])
-def test_ns_viewer_starts(name: str, processes: Processes):
-    assert "<html" in processes.pages[name].result()
+def test_ns_export_writes_an_object_that_stands_alone(taken_out: Run, processes: Processes):
+    result = processes.export.result()
+    assert result.returncode == 0, result.stdout + result.stderr
+    written, splats = read_ply(processes.exported), taken_out.splats()
+    # Nerfstudio itself leaves out what is too transparent to be seen.
+    assert torch.equal(written.means, splats.means[splats.logit_opacities >= -5.5373])
+
+
+def test_ns_viewer_shows_an_object(processes: Processes):
+    assert "<html" in processes.page.result()

@@ -15,19 +15,13 @@ FIND = f"from nerfstudio.configs.method_configs import all_methods; assert set({
 
 
 @pytest.mark.slow
-def test_the_methods_are_found_whatever_is_imported_first():
-    """At once: loading Nerfstudio keeps one core busy for seconds."""
-    started = {
-        first: subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", f"{first}\n{FIND}\nimport splatseg_ns.plugin.methods"],
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for first in ("import splatseg_ns.plugin.methods", "import nerfstudio.configs.method_configs")
-    }
-    for first, process in started.items():
-        _, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, f"{first}: {errors}"
+def test_the_methods_are_found_if_ours_are_imported_first():
+    """Before Nerfstudio's, which import ours; its own commands do it the other way round."""
+    program = f"import splatseg_ns.plugin.methods\n{FIND}"
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert result.returncode == 0, result.stderr
 
 
 def test_methods_train_where_this_machine_can():

@@ -19,6 +19,7 @@ from nerfstudio.configs.base_config import ViewerConfig
 from nerfstudio.utils.writer import GLOBAL_BUFFER, EventName
 from nerfstudio.viewer.render_state_machine import RenderAction
 from nerfstudio.viewer.viewer import Viewer
+from nerfstudio.viewer_legacy.server.viewer_utils import IOChangeException
 
 from splatseg_ns.plugin.model import SplatsegModel
 from splatseg_ns.plugin.moving import (
@@ -32,7 +33,7 @@ from splatseg_ns.plugin.moving import (
     install,
     refresh,
 )
-from splatseg_ns.plugin.pictures import Pictures
+from splatseg_ns.plugin.pictures import Pictures, current_wish
 from tests.plugin.examples import document_of, halves, model_of
 from tests.raster.scenes import cloud
 
@@ -190,13 +191,19 @@ def test_pictures_are_smaller_while_the_camera_moves_and_full_when_it_rests(view
 def test_a_refresh_draws_in_full_at_once_where_the_camera_rests(viewer: Viewer, model: SplatsegModel):
     install(viewer)
     client = Client()
-    connected(viewer, client)
+    machine = connected(viewer, client)
     client.wait_for(1)
     model.show(None)
-    with mock.patch.object(viewer.viser_server, "get_clients", return_value={0: client}):
+    # The viewer knows of no browser but in here, so that its own wish to draw anew goes nowhere.
+    with (
+        mock.patch.object(viewer.viser_server, "get_clients", return_value={0: client}),
+        mock.patch.object(machine, "action") as action,
+    ):
         refresh(viewer)
+    (asked,) = [call.args[0] for call in action.mock_calls if call.args[0].action != "move"]
+    machine.action(asked)
     client.wait_for(2)
-    assert client.sent[1] == (384, 512) and not np.array_equal(*client.pictures[:2])
+    assert client.sent == [(384, 512)] * 2 and not np.array_equal(*client.pictures)
 
 
 def test_browsers_that_are_there_already_are_taken_over(viewer: Viewer):
@@ -252,6 +259,20 @@ def test_markers_hide_behind_what_is_shown(viewer: Viewer, model: SplatsegModel)
         panel._output_render.value = name
         depths[name] = machine._render_img(state)["gl_z_buf_depth"]
     assert torch.equal(depths["rgb"], depths["depth"]) and not torch.equal(depths["rgb"], depths["objects"])
+
+
+def test_only_a_full_picture_is_interrupted(viewer: Viewer):
+    install(viewer)
+    viewer.ready = False
+    client = Client()
+    machine = connected(viewer, client)
+    state = state_of(viewer, client)
+    machine.state, machine.interrupt_render_flag = "high", True
+    with pytest.raises(IOChangeException):
+        machine._render_img(state)
+    assert current_wish() is None and viewer.train_lock is not None and not viewer.train_lock.locked()
+    machine.state, machine.interrupt_render_flag = "low_move", True
+    assert machine._render_img(state)["rgb"].shape == (288, 384, 3) and not machine.interrupt_render_flag
 
 
 def test_the_sizes_of_moving_pictures_are_ours_on_a_cpu_even_where_nerfstudio_has_measured(viewer: Viewer):

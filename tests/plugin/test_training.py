@@ -74,14 +74,10 @@ def test_the_loss_falls_while_gaussians_come_and_go(scene: SceneOnDisk, tmp_path
 @pytest.mark.parametrize(
     "options",
     [
-        {"rasterize_mode": "antialiased"},
-        {"use_bilateral_grid": True},
-        {"background_color": "white"},
-        {"sh_degree": 0},
-        {"use_scale_regularization": True, "output_depth_during_training": True},
+        {"rasterize_mode": "antialiased", "background_color": "white", "sh_degree": 0},
+        {"use_scale_regularization": True, "output_depth_during_training": True, "use_bilateral_grid": True},
         {"use_absgrad": True, "stop_screen_size_at": 20, "densify_grad_thresh": 0.0005},
-        {"random_init": True, "num_random": 500},
-        {"render_profile": "inria"},
+        {"random_init": True, "num_random": 500, "render_profile": "inria"},
         {"camera_optimizer": CameraOptimizerConfig(mode="SE3"), "sh_degree": 2},
         {"use_bilateral_grid": True, "grid_shape": (4, 4, 2), "color_corrected_metrics": True},
         {"sh_degree": 2, "sh_degree_interval": 10, "num_downscales": 1, "resolution_schedule": 3},

@@ -46,5 +46,6 @@ def state(document: Segmentation) -> tuple[object, ...]:
         document.profile,
         document.history,
         document.next_id,
+        document.background_visible,
         None if votes is None else {name: tensor.tolist() for name, tensor in vars(votes).items()},
     )

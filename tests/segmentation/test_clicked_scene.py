@@ -12,7 +12,7 @@ from splatseg_ns.masks import CachedSegmenter, Prompts
 from splatseg_ns.raster import rasterizer_for
 from splatseg_ns.scene import Camera, Splats
 from splatseg_ns.segmentation.clicked_scene import ClickedScene, FreeView
-from splatseg_ns.segmentation.prompts import ObjectPrompts, ViewPrompts
+from splatseg_ns.segmentation.prompts import FreeCamera, ObjectPrompts, ViewPrompts
 from splatseg_ns.segmentation.propagate import find_object
 from tests.raster.scenes import SH0, camera, gaussians
 from tests.segmentation.clicked import (
@@ -155,6 +155,62 @@ def test_a_free_camera_shows_what_the_splats_show_and_can_be_clicked_in():
     assert made.iou(found.known, RED) > 0.97
     assert {used.view for used in found.masks} == {"free", *(view.name for view in made.views)}
     assert 77 in segmenter.embedded
+
+
+SIDEWAYS = camera(50, 40, turn=0.4, shift=(0.0, 0.0, 2.2))
+
+
+def prompts_from(seen_from: Camera, name: str = "free") -> ViewPrompts:
+    return ViewPrompts(name, ((25.5, 20.5),), camera=FreeCamera.of(seen_from))
+
+
+def test_prompts_bring_their_free_camera_and_others_name_a_view():
+    made = coloured_ball()
+    scene = made.scene(TruthfulSegmenter())
+    view = scene.clicked(prompts_from(SIDEWAYS))
+    assert view.name == "free" and view.is_free and torch.equal(view.camera.viewmat, SIDEWAYS.viewmat)
+    assert torch.equal(view.image(), FreeView("free", SIDEWAYS, scene.rasterizer, made.splats).image())
+    assert scene.clicked(prompts_from(SIDEWAYS)) is view is scene.view("free")
+    assert scene.clicked(ViewPrompts("view_03")) is scene.view("view_03")
+    assert not scene.view("view_03").is_free
+    with pytest.raises(LookupError, match="no view 'elsewhere'"):
+        scene.clicked(ViewPrompts("elsewhere"))
+    found = find_object(scene, ObjectPrompts("ball", (prompts_from(SIDEWAYS, "another name"),)))
+    assert made.iou(found.known, RED) > 0.97 and found.masks[0].view == "another name"
+
+
+@pytest.mark.parametrize("name", ["free", "view_03"])
+def test_two_cameras_cannot_have_views_of_one_name(name: str):
+    scene = coloured_ball().scene(TruthfulSegmenter())
+    scene.clicked(prompts_from(SIDEWAYS))
+    turned = camera(50, 40, turn=0.5, shift=(0.0, 0.0, 2.2))
+    with pytest.raises(ValueError, match=f"view {name}: another camera's view is called so; each needs a name of its"):
+        scene.clicked(prompts_from(turned, name))
+    assert torch.equal(scene.view("free").camera.viewmat, SIDEWAYS.viewmat)
+
+
+def test_only_views_with_clicks_are_remembered():
+    made = coloured_ball()
+    scene = made.scene(TruthfulSegmenter())
+    looked_at = scene.prepared(FreeView("free", SIDEWAYS, scene.rasterizer, made.splats))
+    with pytest.raises(LookupError, match="no view 'free'"):
+        scene.view("free")
+    assert scene.keep(looked_at) is looked_at is scene.view("free")
+    # The one that was there first stays, with all that has been found out about it.
+    assert scene.keep(scene.prepared(FreeView("free", SIDEWAYS, scene.rasterizer, made.splats))) is looked_at
+    scene.forget("free")
+    with pytest.raises(LookupError, match="no view 'free'"):
+        scene.view("free")
+    scene.forget("free")
+
+
+def test_views_of_the_capture_are_not_forgotten():
+    made = balls()
+    scene = made.scene(TruthfulSegmenter(), chosen=range(6))
+    held_out = scene.add(made.views[7])
+    for name in ("view_00", "view_07", "view_99"):
+        scene.forget(name)
+    assert scene.view("view_07") is held_out and scene.view("view_00").name == "view_00"
 
 
 def test_views_that_were_added_are_not_carried_to():

@@ -50,6 +50,21 @@ def test_changed_objects_replace_those_of_their_ids():
     assert DOCUMENT.names == ["bear", "cup", "knife"]
 
 
+def test_what_is_shown_of_a_document():
+    document = replace(DOCUMENT, labels=torch.tensor([-1, 0, 1, 2, 5]), objects=DOCUMENT.objects)
+    assert document.background_visible and document.hidden_names() == ()
+    assert document.visible_rows().tolist() == [True] * 5
+    hidden = document.with_objects(replace(document.object(2), visible=False))
+    assert hidden.visible_rows().tolist() == [True, True, True, False, True]
+    assert hidden.hidden_names() == ("cup",)
+    # What was never seen goes with the background.
+    bare = replace(hidden, background_visible=False)
+    assert bare.visible_rows().tolist() == [False, False, True, False, True]
+    assert bare.hidden_names() == ("background", "cup")
+    empty = replace(Segmentation.of(SPLATS), background_visible=False)
+    assert not empty.visible_rows().any() and empty.hidden_names() == ("background",)
+
+
 def test_what_is_no_document():
     with pytest.raises(ValueError, match="two objects have the name 'bear'; each needs its own"):
         DOCUMENT.with_objects(SceneObject.new(3, "bear"))
@@ -63,6 +78,8 @@ def test_what_is_no_document():
         replace(DOCUMENT, labels=DOCUMENT.labels.int())
     with pytest.raises(ValueError, match="60 Gaussians need as many labels, got 3"):
         Segmentation.of(SPLATS, torch.zeros(3, dtype=torch.int64))
+    with pytest.raises(ValueError, match="background_visible is true or false, got 1"):
+        replace(DOCUMENT, background_visible=1)  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="60 Gaussians need as many votes, got 3"):
         DOCUMENT.with_votes(example_votes(3))
 

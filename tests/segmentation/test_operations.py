@@ -80,6 +80,40 @@ def test_changes_of_appearance():
     assert torch.equal(changed.labels, DOCUMENT.labels)
 
 
+def shown(document: Segmentation) -> tuple[bool, ...]:
+    """The background first, then the bear, the cup and the knife."""
+    return document.background_visible, *(entry.visible for entry in document.objects)
+
+
+def test_0_stands_for_the_background():
+    hidden = operations.set_visible(DOCUMENT, [0, "cup"], False)
+    assert shown(hidden) == (False, True, False, True)
+    assert shown(operations.set_visible(hidden, ["cup"], True)) == (False, True, True, True)
+    assert shown(operations.set_visible(hidden, [0], True)) == (True, True, False, True)
+    assert torch.equal(hidden.labels, DOCUMENT.labels)
+    for operation in (operations.delete, lambda document, refs: operations.merge(document, 1, refs)):
+        with pytest.raises(LookupError, match="no object 0"):
+            operation(DOCUMENT, [0])
+
+
+def test_showing_some_alone():
+    some = operations.set_visible(DOCUMENT, ["bear"], False)
+    assert shown(operations.show_only(some, [1, "knife"])) == (False, True, False, True)
+    assert shown(operations.show_only(some, [0])) == (True, False, False, False)
+    assert shown(operations.show_only(some, [])) == (False, False, False, False)
+    assert shown(operations.show_only(operations.show_only(some, [2]), [0, 1, 2, 5])) == (True,) * 4
+    with pytest.raises(LookupError, match="no object 'spoon'"):
+        operations.show_only(some, ["spoon"])
+
+
+@pytest.mark.parametrize("background", [True, False])
+def test_inverting_leaves_the_background_as_it_is(background: bool):
+    some = operations.set_visible(operations.set_visible(DOCUMENT, ["bear"], False), [0], background)
+    inverted = operations.invert_visible(some)
+    assert shown(inverted) == (background, True, False, False)
+    assert state(operations.invert_visible(inverted)) == state(some)
+
+
 def test_growing_takes_from_others_only_if_told_so():
     grown = operations.grow(DOCUMENT, 1, BESIDE)
     assert torch.equal(grown.rows(1), DOCUMENT.rows(1) | (BESIDE.grown(DOCUMENT.rows(1)) & (DOCUMENT.labels < 1)))

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from splatseg_ns.segmentation.prompts import ObjectPrompts, ViewPrompts, prompts_from_json, read_prompts
+from splatseg_ns.scene import Camera
+from splatseg_ns.segmentation.prompts import FreeCamera, ObjectPrompts, ViewPrompts, prompts_from_json, read_prompts
+from tests.raster.scenes import camera
 
 MUG = ObjectPrompts(
     "mug",
@@ -20,6 +23,13 @@ MUG = ObjectPrompts(
     "part",
 )
 CLICKED = {"view": "frame_1", "points": [[3, 4]]}
+FREE = FreeCamera.of(camera(50, 40, focal=(33.3, 44.4), turn=0.4, shift=(0.1, 0.0, 2.2)))
+CAMERA = {
+    "viewmat": [[1.0, 0, 0, 0], [0, 1, 0, 0.1], [0, 0, 1, 2], [0, 0, 0, 1]],
+    "K": [[30, 0, 4], [0, 30, 3], [0, 0, 1]],
+    "width": 8,
+    "height": 6,
+}
 
 
 def test_json_gives_back_what_was_pointed_at(tmp_path: Path):
@@ -42,6 +52,58 @@ def test_a_view_that_comes_twice_has_the_clicks_of_both(tmp_path: Path):
     views = [CLICKED, {"view": "frame_1", "negative": [[8, 8]], "box": [1, 1, 9, 9]}]
     path.write_text(json.dumps({"objects": [{"name": "mug", "views": views}]}))
     assert read_prompts(path)[0].views == (ViewPrompts("frame_1", ((3.0, 4.0),), ((8.0, 8.0),), (1.0, 1.0, 9.0, 9.0)),)
+
+
+def test_a_free_camera_is_the_camera_that_it_was_made_of():
+    seen_from = camera(50, 40, focal=(33.3, 44.4), turn=0.4, shift=(0.1, 0.0, 2.2))
+    again = FREE.camera()
+    assert torch.equal(again.viewmat, seen_from.viewmat) and torch.equal(again.K, seen_from.K)
+    assert (again.width, again.height) == (50, 40)
+    assert FreeCamera.of(again) == FreeCamera.of(seen_from.to(torch.float64)) == FREE
+
+
+def test_other_free_cameras_have_other_names():
+    turned, small = camera(50, 40, turn=0.41), camera(40, 30)
+    names = [FreeCamera.of(seen_from).name for seen_from in (camera(50, 40), turned, small, small.resized(80, 60))]
+    assert len(set(names)) == 4 and all(name.startswith("camera ") for name in names)
+    assert FreeCamera.of(turned).name == names[1]
+
+
+def test_clicks_from_free_cameras_come_back_from_json_to_the_last_bit(tmp_path: Path):
+    clicks = (ViewPrompts(FREE.name, ((3.0, 4.5),), ((0.0, 0.5),), camera=FREE), MUG.views[0])
+    mug = ObjectPrompts("mug", clicks)
+    assert prompts_from_json(mug.as_json()) == mug
+    path = tmp_path / "prompts.json"
+    path.write_text(json.dumps({"objects": [mug.as_json()]}))
+    (found,) = read_prompts(path)
+    assert found == mug and found.views[0].camera is not None
+    assert torch.equal(found.views[0].camera.camera().viewmat, FREE.camera().viewmat)
+    assert "camera" not in mug.as_json()["views"][1]
+
+
+def test_a_free_camera_may_be_written_by_hand(tmp_path: Path):
+    path = tmp_path / "prompts.json"
+    path.write_text(of_view(camera=CAMERA))
+    written = read_prompts(path)[0].views[0].camera
+    assert written is not None
+    seen_from = written.camera()
+    assert isinstance(seen_from, Camera) and (seen_from.width, seen_from.height) == (8, 6)
+    assert seen_from.viewmat.tolist()[1][3] == pytest.approx(0.1) and float(seen_from.K[0, 0]) == 30.0
+    assert FreeCamera.of(seen_from).camera().viewmat.equal(seen_from.viewmat)
+
+
+def test_further_clicks_from_a_free_camera_keep_it():
+    clicked = ObjectPrompts("mug", (ViewPrompts("free", ((3.0, 4.5),), camera=FREE),))
+    again = clicked.with_clicks(ViewPrompts("free", negative=((1.0, 1.0),), camera=FREE))
+    assert again.views == (ViewPrompts("free", ((3.0, 4.5),), ((1.0, 1.0),), camera=FREE),)
+    assert clicked.with_clicks(ViewPrompts("free", ((3.0, 5.5),))).views[0].camera == FREE
+    other = FreeCamera.of(camera(50, 40))
+    with pytest.raises(ValueError, match="view free: two cameras have views of this name"):
+        clicked.with_clicks(ViewPrompts("free", ((3.0, 5.5),), camera=other))
+
+
+def of_camera(**changes: Any) -> str:
+    return of_view(camera={**CAMERA, **changes})
 
 
 def of_view(**changes: Any) -> str:
@@ -88,6 +150,34 @@ BAD_FILES = {
     "box upside down": (of_view(box=[1, 20, 9, 2]), "left top right bottom"),
     "box without width": (of_view(box=[1, 2, 1, 9]), "left top right bottom"),
     "both on and off": (of_view(negative=[[3, 4]]), "on the object and off it"),
+    "camera is no object": (of_view(camera="left"), '"left"'),
+    "camera without its lens": (of_view(camera={"viewmat": [], "width": 8, "height": 6}), "'K' is missing"),
+    "unknown key of a camera": (of_camera(fov=50), "unknown 'fov'"),
+    "camera of three rows": (of_camera(viewmat=CAMERA["viewmat"][:3]), "Camera.viewmat must have shape [4, 4]"),
+    "camera of no rows": (of_camera(viewmat=[]), "Camera.viewmat must have shape [4, 4]"),
+    "camera of short rows": (of_camera(viewmat=[[1, 0, 0]] * 4), "list of 4 numbers"),
+    "camera that is a number": (of_camera(viewmat=1), "viewmat is a list"),
+    "camera without end": (of_camera(viewmat=[[float("inf")] * 4] * 4), "list of 4 numbers"),
+    "camera beyond single precision": (of_camera(viewmat=[[1e300] * 4] * 4), "finite"),
+    "lens of four columns": (of_camera(K=[[1, 0, 0, 0]] * 3), "list of 3 numbers"),
+    "lens that turns pictures round": (of_camera(K=[[-30, 0, 4], [0, 30, 3], [0, 0, 1]]), "focal lengths"),
+    "picture without width": (of_camera(width=0), "0x6"),
+    "picture of half a pixel": (of_camera(height=6.5), "8x6.5"),
+    "picture of true pixels": (of_camera(width=True), "Truex6"),
+    "picture of as many pixels as text": (of_camera(width="8"), "'8'x6"),
+    "two cameras for one name": (
+        json.dumps(
+            {
+                "objects": [
+                    {
+                        "name": "mug",
+                        "views": [{**CLICKED, "camera": CAMERA}, {**CLICKED, "camera": {**CAMERA, "width": 9}}],
+                    }
+                ]
+            }
+        ),
+        "two cameras have views of this name",
+    ),
     "twice the same name": (json.dumps({"objects": [MUG.as_json(), MUG.as_json()]}), "'mug'"),
 }
 

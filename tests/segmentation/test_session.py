@@ -2,13 +2,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from splatseg_ns.scene import Splats
-from splatseg_ns.segmentation import EditingSession, SceneObject, Segmentation
+from splatseg_ns.segmentation import EditingSession, SceneObject, Segmentation, SegmentationStore
 from tests.segmentation.examples import example_document, example_splats, example_votes, state
 
 FAR = 59
@@ -35,6 +36,8 @@ OPERATIONS: dict[str, Operation] = {
     "rename": lambda session: session.rename("bear", "teddy"),
     "recolor": lambda session: session.recolor("bear", (1, 2, 3)),
     "hide": lambda session: session.hide("bear", "cup"),
+    "show only": lambda session: session.show_only("bear"),
+    "invert visible": lambda session: session.invert_visible(),
     "delete": lambda session: session.delete("bear", 5),
     "merge": lambda session: session.merge("bear", "cup", "knife"),
     "grow": lambda session: session.grow("bear"),
@@ -121,7 +124,10 @@ def test_random_sequences_undo_and_redo_all_the_way(seed: int):
                 lambda session, a=first, step=step: session.rename(a, f"name {step}"),
                 lambda session, a=first, step=step: session.recolor(a, (step, 0, 0)),
                 lambda session, a=first, b=second: session.hide(a, b),
-                lambda session, a=first: session.show(a),
+                lambda session, a=first: session.show(a, 0),
+                lambda session, a=first: session.show_only(a),
+                lambda session: session.hide(0),
+                lambda session: session.invert_visible(),
                 lambda session, a=first: session.delete(a),
                 lambda session, a=first: session.grow(a),
                 lambda session, a=first: session.shrink(a),
@@ -189,6 +195,103 @@ def test_a_result_from_elsewhere_is_an_operation_too():
     assert state(session.document) == state(DOCUMENT)
     with pytest.raises(ValueError, match="label: the changed document belongs to other splats"):
         session.commit("label", Segmentation.of(example_splats(59)))
+
+
+def test_the_background_is_hidden_by_0_and_called_by_its_name():
+    session = session_of()
+    assert session.hide(0, "bear") == 0
+    assert not session.document.background_visible
+    assert session.document.history[-1].parameters["objects"] == ["background", "bear"]
+    session.show_only(0)
+    assert session.document.hidden_names() == ("bear", "cup", "knife")
+    session.show(0)
+    # It was shown already.
+    assert session.undo_name == "show only"
+    assert [session.undo(), session.undo()] == ["show only", "hide"]
+    assert state(session.document) == state(DOCUMENT)
+
+
+def made_elsewhere(number: int = 3) -> Segmentation:
+    """A document of the same splats with a history of its own."""
+    objects = [SceneObject.new(number, f"object {number}")]
+    votes = example_votes(60, float(number))
+    return Segmentation.of(SPLATS, torch.full((60,), number), objects, votes).with_entry("click", objects=["all"])
+
+
+def test_a_document_that_was_made_elsewhere_keeps_its_history():
+    session = session_of()
+    session.rename("bear", "teddy")
+    before = state(session.document)
+    assert session.adopt("click", made_elsewhere()) == int((DOCUMENT.labels != 3).sum())
+    assert state(session.document) == state(made_elsewhere())
+    assert session.undo_name == "click"
+    assert session.undo() == "click"
+    assert state(session.document) == before
+    assert session.redo() == "click"
+    assert state(session.document) == state(made_elsewhere())
+    with pytest.raises(ValueError, match="label: the changed document belongs to other splats"):
+        session.adopt("label", Segmentation.of(example_splats(59)))
+    assert state(session.document) == state(made_elsewhere())
+
+
+def test_adopting_ends_what_could_be_redone():
+    session = session_of()
+    session.hide("bear")
+    session.undo()
+    session.adopt("load", made_elsewhere())
+    assert session.redo_name is None
+
+
+def saved_by(session: EditingSession, store: SegmentationStore) -> None:
+    """Save the document, and take over where its votes are now."""
+    session.saved(store.save(session.document))
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_any_undone_document_can_be_saved_with_its_votes(seed: int, tmp_path: Path):
+    """Each save replaces the votes on disk by those of another document, or leaves them."""
+    random, store = np.random.default_rng(seed), SegmentationStore(tmp_path / "kept")
+    session = session_of(DOCUMENT.with_votes(example_votes(60)))
+    saved_by(session, store)
+    states = [state(session.document)]
+    for step in range(10):
+        document, name = session.document, f"step {step}"
+        operations: list[Operation] = [
+            lambda session, name=name: session.create(name, HALF),
+            lambda session, document=document: session.hide(*document.ids, 0),
+            lambda session: session.show_only(0),
+            lambda session, step=step: session.adopt("label", made_elsewhere(step + 3)),
+            lambda session, document=document: session.adopt("clear", document.with_votes(None)),
+        ]
+        operations[random.choice(len(operations))](session)
+        saved_by(session, store)
+        if state(session.document) != states[-1]:
+            states.append(state(session.document))
+        assert state(store.load(SPLATS)) == states[-1]
+    for expected in states[-2::-1]:
+        while state(session.document) != expected:
+            session.undo()
+        saved_by(session, store)
+        assert state(store.load(SPLATS)) == expected
+    for expected in states[1:]:
+        while state(session.document) != expected:
+            session.redo()
+        saved_by(session, store)
+        assert state(store.load(SPLATS)) == expected
+
+
+def test_votes_that_another_program_has_replaced_are_done_without(tmp_path: Path):
+    store = SegmentationStore(tmp_path / "kept")
+    store.save(DOCUMENT.with_votes(example_votes(60)))
+    session = session_of(store.load(SPLATS))
+    SegmentationStore(store.folder).save(made_elsewhere())
+    session.adopt("load", store.load(SPLATS))
+    assert state(session.document) == state(made_elsewhere())
+    session.undo()
+    # Nobody had read them before they were replaced.
+    assert state(session.document) == state(DOCUMENT.with_votes(None))
+    saved_by(session, store)
+    assert state(store.load(SPLATS)) == state(session.document)
 
 
 def test_the_oldest_operations_cannot_be_undone():

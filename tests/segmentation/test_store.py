@@ -60,6 +60,53 @@ def test_a_saved_document_comes_back(store: SegmentationStore, votes: bool):
     assert state(store.load(SPLATS)) == state(store.load()) == state(kept) == state(document)
 
 
+def test_a_hidden_background_stays_hidden(store: SegmentationStore):
+    hidden = replace(document_with_votes(), background_visible=False)
+    store.save(hidden)
+    assert json.loads((store.folder / "objects.json").read_text())["background_visible"] is False
+    assert state(store.load(SPLATS)) == state(hidden)
+    store.save(document_with_votes())
+    assert store.load(SPLATS).background_visible
+
+
+def test_documents_from_before_there_was_a_choice_show_their_background(saved: SegmentationStore):
+    change_objects(saved.folder, lambda content: content.pop("background_visible"))
+    assert state(saved.load(SPLATS)) == state(document_with_votes())
+
+
+@pytest.mark.parametrize("value", ["no", 0, None, []])
+def test_a_background_that_is_neither_shown_nor_hidden(saved: SegmentationStore, value: object):
+    change_objects(saved.folder, lambda content: content.update(background_visible=value))
+    with pytest.raises(ValueError, match=r"segmentation: background_visible is true or false, got ") as caught:
+        saved.load(SPLATS)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_stamp_tells_one_save_from_another(store: SegmentationStore):
+    assert store.stamp() is None
+    store.save(document_with_votes())
+    first = store.stamp()
+    assert first is not None and first == store.stamp() == SegmentationStore(store.folder).stamp()
+    store.load(SPLATS).votes()
+    assert store.stamp() == first
+    # The same document again is a save of its own.
+    stamps = [first]
+    for _ in range(3):
+        store.save(document_with_votes())
+        stamps.append(store.stamp())
+    assert len(set(stamps)) == 4
+    (store.folder / "objects.json").unlink()
+    assert store.stamp() is None
+
+
+def test_where_no_folder_can_be_there_is_no_document(tmp_path: Path):
+    (tmp_path / "file").write_text("in the way")
+    store = SegmentationStore(tmp_path / "file")
+    assert not store.exists() and store.stamp() is None
+    with pytest.raises(OSError, match="file"):
+        store.save(document_with_votes())
+
+
 def test_documents_without_objects_or_gaussians(store: SegmentationStore):
     for splats in (SPLATS, SPLATS.subset(torch.arange(0))):
         store.save(Segmentation.of(splats))
@@ -98,6 +145,14 @@ def test_votes_that_have_not_changed_are_not_written_again(saved: SegmentationSt
         saved.save(session.document)
     assert ((saved.folder / "votes.npz").stat().st_mtime_ns, (saved.folder / "votes.npz").stat().st_ino) == written
     assert state(saved.load(SPLATS)) == state(session.document)
+
+
+def test_votes_that_were_just_saved_need_not_be_read_again(store: SegmentationStore, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(store_module.Votes, "load", staticmethod(lambda path: pytest.fail("votes were read")))
+    kept = store.save(document_with_votes())
+    assert state(kept) == state(document_with_votes())
+    # Also after a save that found them on disk as they are.
+    assert state(store.save(replace(kept, history=()))) == state(replace(document_with_votes(), history=()))
 
 
 def test_new_votes_replace_old_ones_and_none_remove_them(saved: SegmentationStore):

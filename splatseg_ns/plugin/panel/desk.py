@@ -60,6 +60,7 @@ class Desk:
         self._overview = False
         self._screen = screen
         self._refreshing = RLock()
+        self._closed = False
 
     @property
     def objects(self) -> tuple[SceneObject, ...]:
@@ -124,7 +125,7 @@ class Desk:
                 line = job(report)
             finally:
                 self.refresh()
-            self._screen.tell(line, "done", None)
+            self.tell(line)
 
         self.worker.start(name, run)
 
@@ -132,24 +133,35 @@ class Desk:
         """Show what is true now."""
         # viser remembers in a folder itself where elements go that are added to it.
         with self._refreshing:
+            if self._closed:
+                return
             if self.selected_object is None:
                 self.selected = None
             self._screen.show(self)
             for section in self.sections:
                 section.refresh()
 
+    def tell(self, line: str) -> None:
+        """Tell everybody."""
+        self._screen.tell(line, "done", None)
+
     def failed(self, error: Exception, client: Any | None = None) -> None:
         """Tell whoever asked for it, or everybody, what went wrong."""
         self._screen.tell(error_line(error), "failed", client)
 
     def close(self) -> None:
-        """Stop what is going on."""
-        self.worker.close()
+        """Stop what is going on, and take the sections away."""
+        with self._refreshing:
+            self._closed = True
+            self.worker.close()
+            for section in self.sections:
+                section.remove()
 
     def _work_changed(self, work: Work | None) -> None:
         with self._refreshing:
-            for section in self.sections:
-                section.refresh()
+            if not self._closed:
+                for section in self.sections:
+                    section.refresh()
 
 
 def names_of(objects: Collection[SceneObject]) -> str:

@@ -69,10 +69,7 @@ class EditSection:
             self._gamma.value = gamma
 
     def _combine(self) -> None:
-        how = _COMBINATIONS[self._next.value]
-        if how == self._desk.combination:
-            return
-        self._desk.combination = how
+        self._desk.combination = how = _COMBINATIONS[self._next.value]
         try:
             if how is not None:
                 self._desk.needed_object()
@@ -90,10 +87,8 @@ class EditSection:
         return act
 
     def _set_gamma(self) -> None:
-        gamma, known = float(self._gamma.value), gamma_of(self._desk.workspace.document)
-        # viser also calls this when the panel itself shows another one.
-        if known is not None and self._differs(known):
-            self._desk.worker.soon("gamma", lambda: self._decide(gamma))
+        gamma = float(self._gamma.value)
+        self._desk.worker.soon("gamma", lambda: self._decide(gamma))
 
     def _decide(self, gamma: float) -> None:
         try:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, get_args
 
 import viser
 
 from splatseg_ns.plugin.panel.desk import Desk, names_of
 from splatseg_ns.plugin.panel.widgets import add_button, add_buttons
 from splatseg_ns.plugin.worker import Report
-from splatseg_ns.plugin.workspace import EXPORTS, one_file
+from splatseg_ns.plugin.workspace import EXPORTS, Command, one_file
 from splatseg_ns.segmentation import SceneObject
 
 
@@ -23,7 +24,7 @@ class FilesSection:
         self._folder = gui.add_folder("Files", expand_by_default=False)
         with self._folder:
             self._where = gui.add_markdown("")
-            add_button(desk, gui, "Save", self._save, icon=viser.Icon.DEVICE_FLOPPY)
+            self._saving = add_button(desk, gui, "Save", self._save, icon=viser.Icon.DEVICE_FLOPPY)
             add_buttons(
                 desk,
                 gui,
@@ -41,7 +42,10 @@ class FilesSection:
                 {"Extract": lambda: self._derive("extract"), "Remove": lambda: self._derive("remove")},
                 hint="Of the selected object alone, or of all but it, beside this run",
             )
-            self._commands = gui.add_markdown("")
+            self._commands: dict[Command, Any] = {
+                name: gui.add_text(f"> {name}", "", hint="The command that does the same in a shell, to copy")
+                for name in get_args(Command)
+            }
 
     def remove(self) -> None:
         """Take it away."""
@@ -55,10 +59,13 @@ class FilesSection:
             if workspace.saves
             else "**not saved**: training goes on, and what is made now belongs to no checkpoint"
         )
-        self._runs.visible = workspace.saves
+        self._runs.visible = self._saving.visible = workspace.saves
         entry = self._desk.selected_object
-        lines = [] if entry is None else [workspace.command(name, [entry]) for name in ("export", "extract", "remove")]
-        self._commands.content = "the same in a shell:\n```\n" + "\n".join(lines) + "\n```" if lines else ""
+        for name, field in self._commands.items():
+            line = "" if entry is None else workspace.command(name, [entry])
+            field.visible = entry is not None and (workspace.saves or name == "export")
+            if field.value != line:
+                field.value = line
 
     def _all(self) -> list[SceneObject]:
         if not self._desk.objects:
@@ -68,6 +75,7 @@ class FilesSection:
     def _save(self) -> None:
         # Whatever was done is saved; this also takes over what another program has saved.
         self._desk.do(lambda session: None)
+        self._desk.tell(f"saved in {self._desk.workspace.run.store.folder}")
 
     def _export(self, objects: Sequence[SceneObject]) -> None:
         clients = self._server.get_clients()

@@ -17,7 +17,6 @@ from splatseg_ns.segmentation.document import BACKGROUND_NAME
 _ON_A_PAGE = 6
 _LONGEST_NAME = 32
 _GREY: Color = (110, 110, 110)
-_MOST_GHOST = 0.5
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class ObjectsSection:
                 desk, gui, "Page", {"<": lambda: self._turn(-1), ">": lambda: self._turn(1)}, order=-1.0
             )
             self._ghost = gui.add_slider(
-                "Ghosts", 0.0, _MOST_GHOST, 0.05, 0.0, hint="How much of what is hidden can be seen", order=1000.0
+                "Ghosts", 0.0, 1.0, 0.05, 0.0, hint="How much of what is hidden can be seen", order=1000.0
             )
             self._ghost.on_update(guarded(desk, self._set_ghost))
         self._refine = refine
@@ -85,7 +84,7 @@ class ObjectsSection:
         self._draw(rows[self._page * _ON_A_PAGE :][:_ON_A_PAGE])
         self._pages.visible = pages > 1
         paging = f", page {self._page + 1} of {pages}" if pages > 1 else ""
-        self._summary.content = f"{len(rows) - 1} objects{paging}"
+        self._summary.content = f"{len(rows) - 1} object{'' if len(rows) == 2 else 's'}{paging}"
         self._show_selection()
 
     def _rows(self) -> list[_Row]:
@@ -187,6 +186,5 @@ class ObjectsSection:
         entry, selected = self._desk.selected_object, self._selected
         if entry is None or selected is None or selected.id != entry.id:
             return
-        # viser also calls this when the panel itself shows another colour.
-        if (color := tuple(selected.color.value)) != entry.color:
-            self._desk.do(lambda session: session.recolor(entry.id, color))
+        color = tuple(selected.color.value)
+        self._desk.do(lambda session: session.recolor(entry.id, color))

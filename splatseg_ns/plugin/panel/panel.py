@@ -92,6 +92,7 @@ class SegmentationPanel(ViewerControl):
         if self._opened is not None and self._opened.state != state:
             self._opened.close()
             self._opened = None
+            self._pipeline.splatseg_model().show(None)
             self._line.content = _WAIT
         if self._opened is None and state != "training" and self._pipeline.config.run_folder is not None:
             self._opened = self._open(state, self._pipeline.config.run_folder)
@@ -143,17 +144,14 @@ class _Opened:
                 MasksSection(desk, server.gui),
                 FilesSection(desk, server),
             )
-        self._sections = (status, self.select, objects, edit, masks, files)
-        desk.sections += self._sections
+        desk.sections += [status, self.select, objects, edit, masks, files]
         desk.refresh()
 
     def close(self) -> None:
         """Take the elements away."""
         self.select.use_mouse("move the camera")
-        self.desk.close()
         self.outputs.want(None)
-        for section in self._sections:
-            section.remove()
+        self.desk.close()
 
 
 def _before(viewer: Viewer) -> float:

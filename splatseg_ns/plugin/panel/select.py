@@ -46,6 +46,9 @@ class SelectSection:
         self._reading = False
         self._moved: tuple[float, viser.ClientHandle] | None = None
         self._seen: Camera | None = None
+        self._refined: str | None = None
+        """The object whose clicks were taken up."""
+
         self._folder = gui.add_folder("Select")
         with self._folder:
             self._mode = gui.add_dropdown("Mouse", get_args(Mouse), initial_value=_MOVE)
@@ -66,7 +69,6 @@ class SelectSection:
 
     def use_mouse(self, mouse: Mouse) -> None:
         """Have clicks in the scene, of all browsers, mean this."""
-        # viser also calls this when the panel itself shows another choice.
         if mouse == self._mouse:
             return
         scene = self._viewer.viser_server.scene
@@ -100,8 +102,12 @@ class SelectSection:
 
     def clear(self) -> None:
         """Forget what was pointed at."""
+        self._desk.worker.soon("clear", self._clear)
+
+    def _clear(self) -> None:
         self._pointing.clear()
         self._marks.show(())
+        self._refined = None
         self._desk.preview = None
         self._desk.refresh()
 
@@ -114,7 +120,7 @@ class SelectSection:
             report("reading its clicks", 0, 0)
             self._pointing.take_up(prompts)
             self._marks.show(self._pointing.marks)
-            self._name.value = entry.name
+            self._refined = self._name.value = entry.name
             self.use_mouse(_ON)
             return f"{entry.name}: add clicks on it or off it, then make it again"
 
@@ -216,6 +222,10 @@ class SelectSection:
             target, taken = None, desk.workspace.document.names
             name = self._name.value.strip() or free_name(taken)
             check_name(name)
+            if name in taken and name != self._refined:
+                raise ValueError(
+                    f"there is {name} already; choose another name, or select it and press 'Refine with more clicks'"
+                )
             prompts = self._pointing.prompts(name, self._level.value)
 
         def job(report: Report) -> str:
@@ -229,9 +239,8 @@ class SelectSection:
                 line, chosen = f"{target.name}: {changed} Gaussians changed hands", target.id
             desk.combination = None
             self._name.value = ""
-            self._pointing.clear()
-            self._marks.show(())
-            desk.preview, desk.selected = None, chosen
+            desk.selected = chosen
+            self._clear()
             return line
 
         desk.start(f"Make {prompts.name}" if target is None else f"Change {target.name}", job)

@@ -11,11 +11,16 @@ from splatseg_ns.plugin.panel.desk import Desk
 
 Callback = Callable[[Any], None]
 
+_NONE_PRESSED = ""
+
 
 def guarded(desk: Desk, action: Callable[[], None]) -> Callback:
     """What an element calls: errors go to the browser that it was used in."""
 
     def callback(event: Any) -> None:
+        if event.client is None:
+            # Nobody has used it: the panel itself shows another value.
+            return
         try:
             action()
         # People can ask for anything; viser would print a traceback and go on.
@@ -37,7 +42,15 @@ def add_buttons(
 ) -> Any:
     """Buttons in a row, by what is written on them."""
     group = gui.add_button_group(label, tuple(actions), **options)
-    group.on_click(guarded(desk, lambda: actions[group.value]()))
+
+    def press() -> None:
+        pressed = actions[group.value]
+        # viser does not tell of a button that is pressed twice, nor of the first one at first.
+        group.value = _NONE_PRESSED
+        pressed()
+
+    group.value = _NONE_PRESSED
+    group.on_click(guarded(desk, press))
     return group
 
 

@@ -1,0 +1,36 @@
+"""Where a canvas shows what, and how much of it has changed."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
+from splatseg_ns.scene import View
+
+EVERYWHERE = slice(None)
+
+
+def area_of(
+    view: View,
+    id: int,
+    canvas: np.ndarray,  # [H, W, 3]
+    grown: int = 0,
+) -> np.ndarray:  # [H, W] bool
+    """Where it shows an object, as seen from where a picture was taken; larger by some pixels, or smaller."""
+    labels = view.label_map()
+    assert labels is not None and bool((labels == id).any()), f"{view.name} does not show object {id}"
+    height, width = canvas.shape[:2]
+    area = np.asarray(Image.fromarray((labels == id).numpy()).resize((width, height), Image.Resampling.NEAREST))
+    if grown:
+        area = (ndimage.binary_dilation if grown > 0 else ndimage.binary_erosion)(area, iterations=abs(grown))
+    return area
+
+
+def change(
+    before: np.ndarray,  # [H, W, 3]
+    after: np.ndarray,  # [H, W, 3]
+    where: np.ndarray | slice = EVERYWHERE,  # [H, W] bool
+) -> float:
+    """The difference of two canvases, in grey levels, in the mean."""
+    return float(np.abs(before[where].astype(float) - after[where]).mean())

@@ -1,0 +1,182 @@
+"""The folder "Segmentation" of a page, as those who work with it know it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from splatseg_ns.scene import View
+from tests.browser.controls import Button, Controls, Dropdown, Folder
+from tests.browser.demo_runs import inside_of
+from tests.browser.viewer_page import Spot, ViewerPage
+from tests.browser.waiting import until
+
+T = TypeVar("T")
+
+LONG = 180.0
+"""Seconds that an object may take where others want the machine as well."""
+
+_TITLE = "Segmentation"
+_ROW = re.compile(r"^(.*) · ([\d,]+)$")
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The panel of one page."""
+
+    page: ViewerPage
+
+    # What it is made of.
+
+    @property
+    def folder(self) -> Folder:
+        """All of it."""
+        return self.page.panel.folder(_TITLE)
+
+    @property
+    def select(self) -> Folder:
+        return self.page.panel.folder("Select")
+
+    @property
+    def objects(self) -> Folder:
+        return self.page.panel.folder("Objects")
+
+    @property
+    def selected(self) -> Folder:
+        """Only there while something is selected."""
+        return self.page.panel.folder("Selected")
+
+    @property
+    def edit(self) -> Folder:
+        return self.page.panel.folder("Edit")
+
+    @property
+    def masks(self) -> Folder:
+        return self.page.panel.folder("Masks")
+
+    @property
+    def files(self) -> Folder:
+        return self.page.panel.folder("Files")
+
+    @property
+    def is_open(self) -> bool:
+        """Whether objects can be worked on."""
+        return self.select.root.count() > 0
+
+    @property
+    def output(self) -> Dropdown:
+        """Nerfstudio's own choice of what is drawn."""
+        return self.page.panel.dropdown("Output type")
+
+    # What it says.
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The objects that the list shows, and the background: how many Gaussians each has."""
+        words = self.objects.root.get_by_role("button", name=" · ").all_inner_texts()
+        rows = [found for found in map(_ROW.match, words) if found]
+        return {row[1]: int(row[2].replace(",", "")) for row in rows}
+
+    @property
+    def names(self) -> list[str]:
+        """The rows of the list, from the top."""
+        return list(self.counts)
+
+    @property
+    def last_step(self) -> str:
+        """What would be undone."""
+        found = re.search(r"undo: (.*); redo:", self.edit.text)
+        assert found is not None, self.edit.text
+        return found[1]
+
+    def said(self) -> list[str]:
+        """What has come up over the scene."""
+        return [body for title, body in self.page.notifications() if title == _TITLE]
+
+    # What is done with it.
+
+    def until(self, what: str, condition: Callable[[], T], timeout: float = 60.0) -> T:
+        """Wait for something."""
+        return until(self.page.page, what, condition, timeout)
+
+    def row(self, name: str) -> Button:
+        """The bar with the object's name; a press selects it."""
+        words = re.compile(rf"^\s*{re.escape(name)} · [\d,]+\s*$")
+        return Button(self.objects.root.get_by_role("button", name=words, include_hidden=True))
+
+    def in_row(self, name: str, word: str) -> Button:
+        """One of the small buttons below the bar."""
+        return self.objects.button_in_group(name, word)
+
+    def hide(self, name: str) -> None:
+        """And wait until the list says so."""
+        self.in_row(name, "Hide").press()
+        self.until(f"{name} to be hidden", lambda: self.in_row(name, "Show").is_there)
+
+    def show(self, name: str) -> None:
+        """And wait until the list says so."""
+        self.in_row(name, "Show").press()
+        self.until(f"{name} to be shown", lambda: self.in_row(name, "Hide").is_there)
+
+    def choose(self, name: str) -> None:
+        """Select an object by its row."""
+        self.row(name).press()
+        self.until(f"{name} to be selected", lambda: self.selected_name == name)
+
+    def deselect(self) -> None:
+        """Have nothing selected."""
+        if self.selected_name is not None:
+            self.selected.button("Deselect").press()
+            self.until("nothing to be selected", lambda: self.selected_name is None)
+
+    @property
+    def selected_name(self) -> str | None:
+        """The name of what is selected."""
+        field = self.selected.text_field("New name")
+        return field.text if field.is_there else None
+
+    def undo(self) -> None:
+        """Once."""
+        self.edit.button_in_group("Step", "Undo").press()
+
+    def redo(self) -> None:
+        """Once."""
+        self.edit.button_in_group("Step", "Redo").press()
+
+    def use_mouse(self, use: str) -> None:
+        """Have clicks mean this, and wait until they do."""
+        self.select.dropdown("Mouse").choose(use)
+        moves = use == "move the camera"
+        self.until("the page to know what clicks are for", lambda: self.page.takes_clicks != moves)
+        if use not in ("move the camera", "pick an object"):
+            self.until("the picture to be read", lambda: "ready" in self.select.text or "mask of" in self.select.text)
+
+    def click_on(self, view: View, id: int) -> Spot:
+        """Click in the middle of an object, seen from where a picture was taken; gives the place."""
+        spot = self.page.spot_of(view, *inside_of(view, id))
+        self.page.click(spot)
+        return spot
+
+    def point_at(self, view: View, id: int) -> Spot:
+        """As ``click_on``, until the segmenter has answered."""
+        spot = self.click_on(view, id)
+        self.until("a mask", lambda: "mask of" in self.select.text)
+        return spot
+
+    def start_making(self, name: str) -> None:
+        """Have what was pointed at made an object, and wait until that is going on."""
+        self.select.text_field("Name").write(name)
+        self.select.button("Make object").press()
+        self.until("work to begin", lambda: self.folder.button("Cancel").is_there)
+
+    def make(self, name: str) -> None:
+        """Have what was pointed at made an object."""
+        self.start_making(name)
+        self.until(f"the object {name}", lambda: name in self.names, LONG)
+        self.until_idle()
+
+    def until_idle(self) -> None:
+        """Wait for the end of what takes long."""
+        self.until("work to end", lambda: not self.folder.button("Cancel").is_there, LONG)
