@@ -66,7 +66,7 @@ def _hide(page: ViewerPage) -> None:
         if label == "coffee_cup":
             objects.button_in_group("Page", ">").press()
     with page.redrawn():
-        objects.number("Ghosts").set(0.2)
+        objects.number("Ghosts, %").set(15)
     _save(page, "viewer-hidden")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 import weakref
@@ -20,6 +21,9 @@ from splatseg_ns.scene import Camera, PixelRect, Splats
 
 _EXTENTS = {"three_sigma": 0, "opacity_aware": 1, "inria": 2, "ellipse": 3}
 _NO_COLUMN = 0xFFFF
+_REMEMBERED = 4
+"""Splats whose activated parameters are kept."""
+
 _MAX_THREADS = 255
 
 
@@ -156,10 +160,13 @@ class _Gaussians:
 
 
 class _ActivatedSplats:
-    """Keeps what the kernels read of the splats used last, for the many views that are usually taken of the same."""
+    """Keeps what the kernels read of the splats used last, for the many views that are usually taken of the same.
+
+    Of a few of them, because a viewer draws a scene and what is visible of it in turn, and others vote meanwhile.
+    """
 
     def __init__(self) -> None:
-        self._kept: tuple[weakref.ref[Splats], tuple[int, ...], _Gaussians] | None = None
+        self._kept: tuple[tuple[weakref.ref[Splats], tuple[int, ...], _Gaussians], ...] = ()
 
     def of(self, splats: Splats) -> _Gaussians:
         tensors = splats.tensors().values()
@@ -167,17 +174,16 @@ class _ActivatedSplats:
         if in_graph or any(tensor.is_inference() for tensor in tensors):
             return _Gaussians.of(splats)
         versions = tuple(tensor._version for tensor in tensors)  # moves with every change in place
-        kept = self._kept
-        if kept is not None and kept[0]() is splats and kept[1] == versions:
-            return kept[2]
+        for known, known_versions, gaussians in self._kept:
+            if known() is splats and known_versions == versions:
+                return gaussians
         gaussians = _Gaussians.of(splats)
-        self._kept = (weakref.ref(splats, self._forget), versions, gaussians)
+        others = (entry for entry in self._kept if entry[0]() is not splats)
+        self._kept = ((weakref.ref(splats, self._forget), versions, gaussians), *others)[:_REMEMBERED]
         return gaussians
 
     def _forget(self, gone: weakref.ref[Splats]) -> None:
-        kept = self._kept
-        if kept is not None and kept[0] is gone:
-            self._kept = None
+        self._kept = tuple(entry for entry in self._kept if entry[0] is not gone)
 
 
 class _Lease:
@@ -360,6 +366,7 @@ def _radii_for_installed_gsplat(radii: Tensor) -> Tensor:
     return radii[None] if _gsplat_version() >= (1, 5) else radii.amax(dim=-1)[None]
 
 
+@functools.cache
 def _gsplat_version() -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in metadata.version("gsplat").split(".")[:2])

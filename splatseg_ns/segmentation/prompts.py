@@ -18,6 +18,9 @@ from splatseg_ns.segmentation.scene_object import check_name
 Level = Literal["auto", "part", "object", "group"]
 """How much is meant: ``auto`` and ``object`` what views agree on best; ``part`` less, ``group`` more than that."""
 
+_LONGEST_SIDE = 16_384
+"""Of the picture from a free camera, which is drawn as large as that; what anybody sees is far smaller."""
+
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]
 
@@ -176,8 +179,10 @@ def _camera(entry: Any) -> FreeCamera:
     entry = _known(entry, "viewmat", "K", "width", "height")
     viewmat, K = (tuple(_numbers(row, size) for row in _list(entry, key)) for key, size in (("viewmat", 4), ("K", 3)))
     camera = FreeCamera(viewmat, K, entry["width"], entry["height"])
-    if not all(type(side) is int and side > 0 for side in (camera.width, camera.height)):
-        raise ValueError(f"the sides of a camera's picture are pixels, got {camera.width!r}x{camera.height!r}")
+    if not all(type(side) is int and 0 < side <= _LONGEST_SIDE for side in (camera.width, camera.height)):
+        raise ValueError(
+            f"the sides of a camera's picture are 1 to {_LONGEST_SIDE} pixels, got {camera.width!r}x{camera.height!r}"
+        )
     camera.camera()
     return camera
 

@@ -134,8 +134,9 @@ class Panel:
     @property
     def selected_name(self) -> str | None:
         """The name of what is selected."""
-        field = self.selected.text_field("New name")
-        return field.text if field.is_there else None
+        # At once: what is there now may be gone when it is asked for its text.
+        fields = self.selected.text_field("New name").locator.evaluate_all("fields => fields.map(field => field.value)")
+        return fields[0] if fields else None
 
     def undo(self) -> None:
         """Once."""

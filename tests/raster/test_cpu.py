@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from splatseg_ns.raster import rasterizer_for
+from splatseg_ns.raster import cpu, rasterizer_for
 from splatseg_ns.raster.cpu import CpuRasterizer, available_isas
 from splatseg_ns.scene import Camera, Splats
 from tests.raster.scenes import SCENE_BY_NAME
@@ -133,3 +133,18 @@ def test_the_stages_of_a_call_are_timed(scene: tuple[Splats, Camera]):
     engine.render(*scene)
     assert set(engine.stage_seconds) == {"project", "sort", "bin", "shade", "forward"}
     assert all(seconds > 0.0 for seconds in engine.stage_seconds.values())
+
+
+def test_a_few_splats_are_remembered_at_a_time(scene: tuple[Splats, Camera], monkeypatch: pytest.MonkeyPatch):
+    made: list[int] = []
+    activate = cpu._Gaussians.of
+    monkeypatch.setattr(cpu._Gaussians, "of", lambda splats: made.append(len(splats)) or activate(splats))
+    engine, (splats, camera) = CpuRasterizer(), scene
+    parts = [splats.subset(torch.arange(count)) for count in (3, 4, 5)]
+    for _ in range(3):
+        for part in parts:
+            engine.render(part, camera)
+    assert made == [3, 4, 5]
+    parts[0].means.add_(0.1)
+    engine.render(parts[0], camera)
+    assert made == [3, 4, 5, 3]

@@ -162,6 +162,7 @@ BAD_FILES = {
     "lens of four columns": (of_camera(K=[[1, 0, 0, 0]] * 3), "list of 3 numbers"),
     "lens that turns pictures round": (of_camera(K=[[-30, 0, 4], [0, 30, 3], [0, 0, 1]]), "focal lengths"),
     "picture without width": (of_camera(width=0), "0x6"),
+    "picture as large as the memory": (of_camera(height=10**6), "8x1000000"),
     "picture of half a pixel": (of_camera(height=6.5), "8x6.5"),
     "picture of true pixels": (of_camera(width=True), "Truex6"),
     "picture of as many pixels as text": (of_camera(width="8"), "'8'x6"),

@@ -17,6 +17,9 @@ from splatseg_ns.segmentation.pointing import Preview
 PREVIEW_COLOR: Color = (255, 214, 0)
 """Of a mask that is no object yet."""
 
+SELECTED_COLOR: Color = (64, 140, 255)
+"""Of what is selected: its own colour would not be seen on things of that colour."""
+
 Output = Literal["objects", "segmentation"]
 
 
@@ -85,7 +88,7 @@ class Desk:
             weights = (preview.share > 0.5).float()
             return Look(self.ghost, Accent(PREVIEW_COLOR, weights, ScreenMask(preview.mask, preview.camera)))
         if (entry := self.selected_object) is not None:
-            return Look(self.ghost, Accent(entry.color, self.workspace.document.rows(entry.id).float()))
+            return Look(self.ghost, Accent(SELECTED_COLOR, self.workspace.document.rows(entry.id).float()))
         return Look(self.ghost)
 
     @property

@@ -16,6 +16,9 @@ from splatseg_ns.segmentation.document import BACKGROUND_NAME
 
 _ON_A_PAGE = 6
 _LONGEST_NAME = 32
+_MOST_GHOST = 50
+"""Per cent. Gaussians lie over each other: with half of their opacity things look whole."""
+
 _GREY: Color = (110, 110, 110)
 
 
@@ -63,7 +66,7 @@ class ObjectsSection:
                 desk, gui, "Page", {"<": lambda: self._turn(-1), ">": lambda: self._turn(1)}, order=-1.0
             )
             self._ghost = gui.add_slider(
-                "Ghosts", 0.0, 1.0, 0.05, 0.0, hint="How much of what is hidden can be seen", order=1000.0
+                "Ghosts, %", 0, _MOST_GHOST, 5, 0, hint="How much of what is hidden can be seen", order=1000.0
             )
             self._ghost.on_update(guarded(desk, self._set_ghost))
         self._refine = refine
@@ -112,7 +115,8 @@ class ObjectsSection:
     def _draw_row(self, row: _Row, place: int) -> _DrawnRow:
         desk = self._desk
         name = row.name if len(row.name) <= _LONGEST_NAME else f"{row.name[: _LONGEST_NAME - 1]}…"
-        icon = viser.Icon.CIRCLE_CHECK if row.selected else None if row.visible else viser.Icon.EYE_OFF
+        # As text: viser looks for each icon in an archive of thousands.
+        sign = "✓ " if row.selected else "" if row.visible else "hidden: "
 
         def toggle() -> None:
             desk.do(lambda session: (session.hide if row.visible else session.show)(row.id))
@@ -124,11 +128,10 @@ class ObjectsSection:
             header = add_button(
                 desk,
                 self._gui,
-                f"{name} · {row.count:,}",
+                f"{sign}{name} · {row.count:,}",
                 lambda: desk.select(None if row.selected or row.id == BACKGROUND else row.id),
                 # viser names some colours; its client takes all that CSS knows.
                 color="#{:02x}{:02x}{:02x}".format(*row.color),
-                icon=icon,
                 order=float(2 * place),
             )
             buttons = add_buttons(desk, self._gui, name, actions, order=float(2 * place + 1))
@@ -173,7 +176,7 @@ class ObjectsSection:
         self._desk.do(lambda session: session.show_only(id))
 
     def _set_ghost(self) -> None:
-        self._desk.ghost = float(self._ghost.value)
+        self._desk.ghost = self._ghost.value / 100
         self._desk.refresh()
 
     def _rename(self) -> None:

@@ -13,7 +13,7 @@ import viser
 from nerfstudio.viewer.viewer import Viewer
 from nerfstudio.viewer.viewer_elements import ViewerControl
 
-from splatseg_ns.plugin.moving import install
+from splatseg_ns.plugin.moving import install, refresh
 from splatseg_ns.plugin.panel.desk import Desk
 from splatseg_ns.plugin.panel.edit import EditSection
 from splatseg_ns.plugin.panel.files import FilesSection
@@ -117,7 +117,7 @@ class SegmentationPanel(ViewerControl):
         document, selected = desk.workspace.document, desk.selected_object
         selection = None if selected is None else document.rows(selected.id)
         self._pipeline.splatseg_model().show(document, selection, desk.look)
-        self.viewer._trigger_rerender()
+        refresh(self.viewer)
 
     def tell(self, line: str, kind: Literal["done", "failed"], client: Any | None) -> None:
         """A line for one browser, or for all."""
