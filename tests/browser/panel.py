@@ -19,7 +19,7 @@ LONG = 180.0
 """Seconds that an object may take where others want the machine as well."""
 
 _TITLE = "Segmentation"
-_ROW = re.compile(r"^(.*) · ([\d,]+)$")
+_ROW = re.compile(r"^(✓ |hidden: )?(.*) · ([\d,]+)$")
 
 
 @dataclass(frozen=True)
@@ -75,14 +75,17 @@ class Panel:
     @property
     def counts(self) -> dict[str, int]:
         """The objects that the list shows, and the background: how many Gaussians each has."""
-        words = self.objects.root.get_by_role("button", name=" · ").all_inner_texts()
-        rows = [found for found in map(_ROW.match, words) if found]
-        return {row[1]: int(row[2].replace(",", "")) for row in rows}
+        return {name: int(count.replace(",", "")) for _, name, count in self._rows()}
 
     @property
     def names(self) -> list[str]:
         """The rows of the list, from the top."""
         return list(self.counts)
+
+    @property
+    def selected_name(self) -> str | None:
+        """The name of what is selected."""
+        return next((name for sign, name, _ in self._rows() if sign.startswith("✓")), None)
 
     @property
     def last_step(self) -> str:
@@ -103,7 +106,7 @@ class Panel:
 
     def row(self, name: str) -> Button:
         """The bar with the object's name; a press selects it."""
-        words = re.compile(rf"^\s*{re.escape(name)} · [\d,]+\s*$")
+        words = re.compile(rf"^(✓ |hidden: )?{re.escape(name)} · [\d,]+$")
         return Button(self.objects.root.get_by_role("button", name=words, include_hidden=True))
 
     def in_row(self, name: str, word: str) -> Button:
@@ -130,13 +133,6 @@ class Panel:
         if self.selected_name is not None:
             self.selected.button("Deselect").press()
             self.until("nothing to be selected", lambda: self.selected_name is None)
-
-    @property
-    def selected_name(self) -> str | None:
-        """The name of what is selected."""
-        # At once: what is there now may be gone when it is asked for its text.
-        fields = self.selected.text_field("New name").locator.evaluate_all("fields => fields.map(field => field.value)")
-        return fields[0] if fields else None
 
     def undo(self) -> None:
         """Once."""
@@ -181,3 +177,8 @@ class Panel:
     def until_idle(self) -> None:
         """Wait for the end of what takes long."""
         self.until("work to end", lambda: not self.folder.button("Cancel").is_there, LONG)
+
+    def _rows(self) -> list[tuple[str, str, str]]:
+        """A sign, the name and the number."""
+        words = self.objects.root.get_by_role("button", name=" · ").all_inner_texts()
+        return [found.groups(default="") for found in map(_ROW.match, map(str.strip, words)) if found]

@@ -20,7 +20,7 @@ from tests.browser.areas import area_of, change
 from tests.browser.conftest import OpenPage
 from tests.browser.demo_runs import inside_of
 from tests.browser.panel import LONG, Panel
-from tests.browser.viewer_page import ViewerPage, opened_page
+from tests.browser.viewer_page import Spot, opened_page
 from tests.plugin.viewer_process import ViewerProcess
 
 pytestmark = pytest.mark.slow
@@ -44,6 +44,12 @@ def likeness(run: Run, name: str, id: int, views: Iterable[View]) -> float:
         truth = view.label_map() == id
         found.append(float((mask & truth).sum() / (mask | truth).sum()))
     return float(np.mean(found))
+
+
+def is_green(canvas: np.ndarray, spot: Spot) -> bool:
+    """As what was clicked on is marked."""
+    red, green, blue = canvas[int(spot.y), int(spot.x)].astype(int)
+    return green > max(red, blue) + 40
 
 
 @pytest.fixture(scope="module")
@@ -74,11 +80,12 @@ def test_a_click_shows_a_marker_and_what_the_segmenter_sees(panel: Panel):
     page.wait_until_still()
     shown = page.canvas()
     assert change(plain, shown, elsewhere) < UNSEEN
-    red, green, blue = shown[int(spot.y), int(spot.x)].astype(int)
-    assert green > max(red, blue) + 40
+    assert is_green(shown, spot) and not is_green(plain, spot)
     assert panel.output.text == "objects"
     panel.select.button("Clear").press()
-    panel.until("the scene as it was", lambda: change(plain, page.canvas()) < 1.0)
+    panel.until("the mask to go", lambda: change(plain, page.canvas(), teddy) < UNSEEN)
+    panel.until("the marker to go", lambda: not is_green(page.canvas(), spot))
+    assert change(plain, page.canvas()) < UNSEEN
     assert panel.output.text == "rgb" and "mask of" not in panel.select.text
 
 
@@ -120,7 +127,7 @@ def test_what_is_hidden_leaves_the_picture_and_comes_back(panel: Panel, teddy: s
     assert panel.output.text == "objects"
     assert shown_run.store.load().hidden_names() == (teddy,)
     panel.undo()
-    panel.until("the teddy to come back", lambda: change(before, page.canvas()) < 1.0)
+    panel.until("the teddy to come back", lambda: change(before, page.canvas(), inside) < UNSEEN)
     assert panel.in_row(teddy, "Hide").is_there and panel.output.text == "rgb"
     assert shown_run.store.load().hidden_names() == ()
 
@@ -138,7 +145,7 @@ def test_a_reloaded_page_finds_all_again(panel: Panel, teddy: str, shown_run: Ru
     page.look_from(HERE)
     assert panel.counts == counts and panel.selected_name == "the bear"
     assert panel.in_row("the bear", "Show").is_there
-    assert change(before, page.canvas()) < 1.0
+    assert change(before, page.canvas()) < UNSEEN
     document = shown_run.store.load()
     assert document.names == ["the bear"] and document.hidden_names() == ("the bear",)
     assert [entry.operation for entry in document.history][-2:] == ["rename", "hide"]
@@ -172,7 +179,7 @@ def test_what_one_page_hides_is_hidden_in_the_other(panel: Panel, teddy: str, op
     panel.until("the list to say so", lambda: panel.in_row(teddy, "Show").is_there)
     panel.until("the teddy to go", lambda: change(before, page.canvas(), inside) > SEEN)
     other.undo()
-    panel.until("the teddy to come back", lambda: change(before, page.canvas()) < 1.0)
+    panel.until("the teddy to come back", lambda: change(before, page.canvas(), inside) < UNSEEN)
 
 
 def test_a_page_may_be_closed_while_its_object_is_made(panel: Panel, open_page: OpenPage, shown_run: Run):

@@ -172,7 +172,7 @@ def test_mobile_sam_on_the_bundled_capture(
     shutil.copyfile(SPLATS, ply)
     arguments = ["--ply", str(ply), "--data", str(FOLDER), "--device", "cpu"]
     views = ["frame_00029", "frame_00030", "frame_00028"]
-    more = ["--views", *views, "--min-views", "2", "--masks.most-prompts", "48"]
+    more = ["--views", *views, "--min-views", "2", "--masks.most-prompts", "32"]
     assert main(["everything", *arguments, *more]) == 0, capsys.readouterr().err
     capsys.readouterr()
     assert main(["eval", *arguments, "--masks", str(MASKS), "--panoptic", "--json"]) == 0
