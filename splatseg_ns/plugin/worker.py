@@ -93,14 +93,16 @@ class Worker:
             self._work = replace(self._work, cancelled=True)
         self._changed(self._work)
 
-    def close(self) -> None:
-        """Stop as soon as possible, and take on nothing more."""
+    def close(self, wait: float = 0.0) -> None:
+        """Stop as soon as possible, and take on nothing more; waits so many seconds for the end of what is done."""
         with self._wake:
             self._closed = True
             self._soon.clear()
             if self._work is not None:
                 self._work = replace(self._work, cancelled=True)
             self._wake.notify_all()
+        if wait:
+            self._thread.join(wait)
 
     def _run(self) -> None:
         while True:

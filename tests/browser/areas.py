@@ -8,6 +8,10 @@ from scipy import ndimage
 
 from splatseg_ns.scene import View
 
+SEEN, UNSEEN = 15.0, 3.0
+"""Grey levels in the mean: a difference that everybody sees, and one that nobody does. viser's client itself makes one
+of 1.3 when the first thing is put into the scene."""
+
 EVERYWHERE = slice(None)
 
 

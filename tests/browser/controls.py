@@ -229,5 +229,10 @@ class Dropdown(Field):
         return self.locator.page.locator(f"[id='{self.locator.get_attribute('aria-controls')}']").get_by_role("option")
 
 
+def escaped(text: str) -> str:
+    """As a part of a regular expression for the page, to which Playwright hands it between slashes."""
+    return re.escape(text).replace("/", r"\/")
+
+
 def _only(text: str) -> re.Pattern[str]:
-    return re.compile(rf"^\s*{re.escape(text)}\s*$")
+    return re.compile(rf"^\s*{escaped(text)}\s*$")

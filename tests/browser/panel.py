@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from splatseg_ns.scene import View
-from tests.browser.controls import Button, Controls, Dropdown, Folder
+from tests.browser.controls import Button, Dropdown, Folder, escaped
 from tests.browser.demo_runs import inside_of
 from tests.browser.viewer_page import Spot, ViewerPage
 from tests.browser.waiting import until
@@ -106,7 +106,7 @@ class Panel:
 
     def row(self, name: str) -> Button:
         """The bar with the object's name; a press selects it."""
-        words = re.compile(rf"^(✓ |hidden: )?{re.escape(name)} · [\d,]+$")
+        words = re.compile(rf"^(✓ |hidden: )?{escaped(name)} · [\d,]+$")
         return Button(self.objects.root.get_by_role("button", name=words, include_hidden=True))
 
     def in_row(self, name: str, word: str) -> Button:
@@ -123,9 +123,16 @@ class Panel:
         self.in_row(name, "Show").press()
         self.until(f"{name} to be shown", lambda: self.in_row(name, "Hide").is_there)
 
+    def turn(self, to: str) -> None:
+        """To the page before or after this one, and wait until it is there."""
+        before = self.names
+        self.objects.button_in_group("Page", to).press()
+        self.until("the other page", lambda: self.names != before and self.names)
+
     def choose(self, name: str) -> None:
-        """Select an object by its row."""
-        self.row(name).press()
+        """Select an object by its row, which unselects one that is selected."""
+        if self.selected_name != name:
+            self.row(name).press()
         self.until(f"{name} to be selected", lambda: self.selected_name == name)
 
     def deselect(self) -> None:

@@ -16,7 +16,7 @@ from splatseg_ns.plugin.runs import Run
 from splatseg_ns.plugin.workspace import EXPORTS
 from splatseg_ns.raster import rasterizer_for
 from splatseg_ns.scene import View, read_ply
-from tests.browser.areas import area_of, change
+from tests.browser.areas import SEEN, UNSEEN, area_of, change
 from tests.browser.conftest import OpenPage
 from tests.browser.demo_runs import inside_of
 from tests.browser.panel import LONG, Panel
@@ -29,9 +29,6 @@ TEDDY, BREAD = 2, 6
 """In the true masks."""
 
 HERE, THERE = bundled_capture().view("frame_00021"), bundled_capture().view("frame_00027")
-
-SEEN, UNSEEN = 15.0, 3.0
-"""Grey levels in the mean: a difference that everybody sees, and one that nobody does."""
 
 
 def likeness(run: Run, name: str, id: int, views: Iterable[View]) -> float:

@@ -75,14 +75,12 @@ def write_colmap(scene: SceneOnDisk, folder: Path) -> Path:
     return folder
 
 
-def run_command(
-    *words: str | Path, cwd: Path, timeout: float = 600.0, **environment: str
-) -> subprocess.CompletedProcess[str]:
+def run_command(*words: str | Path, cwd: Path, timeout: float = 600.0) -> subprocess.CompletedProcess[str]:
     """A console script of this environment, as a user calls it; what went wrong shows in a failing test."""
     return subprocess.run(
         script(words),
         cwd=cwd,
-        env={**environment_of_commands(), **environment},
+        env=environment_of_commands(),
         capture_output=True,
         text=True,
         timeout=timeout,

@@ -194,6 +194,19 @@ def test_the_first_object_of_a_run_makes_its_document(bare: Desktop):
     assert state(bare.open().document) == state(workspace.document)
 
 
+def test_votes_are_written_only_when_there_are_others(bare: Desktop, scene: SceneOnDisk):
+    workspace = bare.open()
+    workspace.label(scene.masks, quiet)
+    votes = bare.run.store.folder / "votes.npz"
+    written = votes.stat().st_ino, votes.stat().st_mtime_ns
+    workspace.do(rename(1, "tomato"))
+    workspace.set_gamma(0.3)
+    workspace.do(lambda session: session.undo())
+    assert (votes.stat().st_ino, votes.stat().st_mtime_ns) == written
+    workspace.make(found_at(workspace, BLUE))
+    assert (votes.stat().st_ino, votes.stat().st_mtime_ns) != written
+
+
 def test_what_fails_or_changes_nothing_is_not_saved(desktop: Desktop, workspace: Workspace):
     before = desktop.run.store.stamp()
     with pytest.raises(ValueError, match="two objects have the name 'blue ball'"):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
-import time
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from splatseg_ns.plugin.pipeline import SplatsegPipeline
 
 _TICK = 0.1
+_LAST_STEP = 10.0
+"""Seconds that a thread may take to come to its end."""
+
 _SHOWN_MS = {"done": 8_000, "failed": 20_000}
 _WAIT = "*Objects can be worked on while training is paused, and when it is done.*"
 
@@ -44,6 +47,7 @@ class SegmentationPanel(ViewerControl):
         self._labelled = False
         self._opened: _Opened | None = None
         self._told: str | None = None
+        self._ended = threading.Event()
 
     def training_done(self) -> None:
         """The last checkpoint is written, and so are the objects of its masks."""
@@ -57,7 +61,10 @@ class SegmentationPanel(ViewerControl):
         with self._folder:
             self._line = viewer.viser_server.gui.add_markdown(_WAIT)
         viewer.viser_server.on_client_connect(self._new_client)
-        threading.Thread(target=self._run, name="splatseg-panel", daemon=True).start()
+        self._thread = threading.Thread(target=self._run, name="splatseg-panel", daemon=True)
+        self._thread.start()
+        # A thread that is in torch or in the engine when Python ends would have the process abort.
+        atexit.register(self._end)
 
     def _new_client(self, client: viser.ClientHandle) -> None:
         @client.camera.on_update
@@ -67,16 +74,17 @@ class SegmentationPanel(ViewerControl):
 
     @property
     def state(self) -> State:
-        """Whether the Gaussians change."""
+        """Whether the Gaussians change, or nobody will look at them any more."""
         trainer = self.viewer.trainer
-        if trainer is None or self._labelled:
+        if trainer is None:
             return "done"
+        if self._labelled:
+            return "training" if trainer.config.viewer.quit_on_train_completion else "done"
         return "paused" if trainer.training_state == "paused" else "training"
 
     def _run(self) -> None:
         """Open and close the panel, and notice cameras that have come to rest."""
-        while True:
-            time.sleep(_TICK)
+        while not self._ended.wait(_TICK):
             if not self.viewer.ready:
                 continue
             try:
@@ -86,7 +94,13 @@ class SegmentationPanel(ViewerControl):
                 if self._told != (line := error_line(error)):
                     self._told = line
                     self.tell(line, "failed", None)
-                time.sleep(1.0)
+                self._ended.wait(1.0)
+
+    def _end(self) -> None:
+        self._ended.set()
+        self._thread.join(_LAST_STEP)
+        if self._opened is not None:
+            self._opened.desk.worker.close(_LAST_STEP)
 
     def _follow(self, state: State) -> None:
         if self._opened is not None and self._opened.state != state:
