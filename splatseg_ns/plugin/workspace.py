@@ -105,6 +105,13 @@ class Workspace:
             self._save()
             return result
 
+    def _finish(self, operation: Callable[[EditingSession], T]) -> T:
+        """As ``do``, at the end of what took long: on top of what another program has saved meanwhile, too."""
+        try:
+            return self.do(operation)
+        except ChangedElsewhereError:
+            return self.do(operation)
+
     def set_gamma(self, gamma: float) -> int:
         """Decide by the votes again with this bias to the background; several in a row are one operation."""
         return self.do(partial(_decide_by, gamma=gamma))
@@ -168,7 +175,7 @@ class Workspace:
 
     def make(self, found: FoundObject) -> SceneObject:
         """An object of what was found, in place of the one of its name."""
-        self.do(
+        self._finish(
             lambda session: session.adopt(
                 "click", with_found(session.document, [found], self.segmenter.name, Propagate())
             )
@@ -178,7 +185,7 @@ class Workspace:
     def combine(self, target: int, how: Combination, found: FoundObject) -> int:
         """Change an object by what was found; gives the number of Gaussians that changed hands."""
         rows = found.known.rows.cpu()
-        return self.do(lambda session: getattr(session, how)(target, rows))
+        return self._finish(lambda session: getattr(session, how)(target, rows))
 
     @torch.no_grad()
     def object_at(self, camera: Camera, x: float, y: float) -> int | None:
@@ -209,7 +216,7 @@ class Workspace:
     def label(self, masks: Path, report: Report) -> int:
         """Make objects of a folder of label maps, in place of all that there are; gives their number."""
         document = label_splats(self.splats, self.run, self.rasterizer, masks, Robust(), report)
-        self.do(lambda session: session.adopt("label", document))
+        self._finish(lambda session: session.adopt("label", document))
         return len(document.objects)
 
     def find_everything(self, report: Report) -> int:
@@ -224,7 +231,7 @@ class Workspace:
             data=self.run.data,
             progress=report,
         )
-        self.do(lambda session: session.adopt("everything", found.document))
+        self._finish(lambda session: session.adopt("everything", found.document))
         return len(found.document.objects)
 
     # Files

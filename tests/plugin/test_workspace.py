@@ -624,6 +624,22 @@ def test_cancelled_labelling_leaves_everything_as_it_was(
     assert state(workspace.document) == before and desktop.run.store.stamp() == stamp
 
 
+def test_what_took_long_is_not_lost_if_another_program_saves_meanwhile(
+    desktop: Desktop, workspace: Workspace, scene: SceneOnDisk
+):
+    other = desktop.open()
+
+    def meanwhile(stage: str, done: int, total: int) -> None:
+        if stage == "votes" and done == total:
+            other.do(rename(1, "tomato"))
+
+    made = workspace.label(scene.masks, meanwhile)
+    assert made == len(workspace.document.objects) and state(desktop.saved()) == state(workspace.document)
+    assert "tomato" not in workspace.document.names
+    workspace.do(lambda session: session.undo())
+    assert workspace.document.names[0] == "tomato"
+
+
 def test_masks_that_are_none_are_named_in_one_line(workspace: Workspace, tmp_path: Path):
     with pytest.raises(FileNotFoundError, match="no such folder of label maps"):
         workspace.label(tmp_path / "nowhere", quiet)
