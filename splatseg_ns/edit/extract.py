@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -56,7 +57,7 @@ class ExportedObject:
 def decided_labels(document: Segmentation) -> Tensor | None:  # [N] int64
     """What the solver decided from the votes that are kept, before anything was edited; none if no votes are kept."""
     votes, solver = document.votes(), _solver_of(document)
-    return None if votes is None or solver is None else solver.decide(votes).ids
+    return None if votes is None or solver is None else _decided(solver, votes)
 
 
 def with_gamma(document: Segmentation, gamma: float) -> Segmentation:
@@ -65,7 +66,7 @@ def with_gamma(document: Segmentation, gamma: float) -> Segmentation:
     if votes is None or solver is None:
         raise ValueError("the segmentation keeps no votes to decide by another gamma; label again with --gamma")
     biased = with_bias(solver, gamma)
-    before, after = solver.decide(votes).ids, biased.decide(votes).ids
+    before, after = _decided(solver, votes), _decided(biased, votes)
     successors = _successors(document, before)
     moved = (before != after) & (document.labels == _mapped(before, successors))
     changed = replace(document, labels=torch.where(moved, _mapped(after, successors), document.labels))
@@ -208,6 +209,12 @@ def _solver_of(document: Segmentation) -> Solver | None:
     """What decided the labels, with everything settled."""
     made = last_labelling(document)
     return None if made is None else solver_named(made["solver"], **made["settled"])
+
+
+@lru_cache(maxsize=2)
+def _decided(solver: Solver, votes: Votes) -> Tensor:  # [N] int64
+    """Remembered, because a slider asks again and again what is decided without it; never to be changed."""
+    return solver.decide(votes).ids
 
 
 def _successors(

@@ -47,7 +47,7 @@ def shown_run(document: Segmentation, tmp_path_factory: pytest.TempPathFactory) 
     """With a few label maps in its folder."""
     run = write_demo_run(tmp_path_factory.mktemp("objects") / "run", document)
     (run.folder / FEW).mkdir()
-    for file in sorted(MASKS.iterdir())[::8]:
+    for file in (*sorted(MASKS.iterdir())[::8], MASKS.with_name("labels.json")):
         shutil.copy(file, run.folder / FEW)
     return run
 
