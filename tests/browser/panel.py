@@ -61,11 +61,6 @@ class Panel:
         return self.page.panel.folder("Files")
 
     @property
-    def is_open(self) -> bool:
-        """Whether objects can be worked on."""
-        return self.select.root.count() > 0
-
-    @property
     def output(self) -> Dropdown:
         """Nerfstudio's own choice of what is drawn."""
         return self.page.panel.dropdown("Output type")
@@ -104,6 +99,11 @@ class Panel:
         """Wait for something."""
         return until(self.page.page, what, condition, timeout)
 
+    def wait_until_open(self) -> None:
+        """Wait until objects can be worked on, on a page that need not have a picture yet."""
+        self.page.wait_until_connected()
+        self.until("the list of objects", lambda: self.names)
+
     def row(self, name: str) -> Button:
         """The bar with the object's name; a press selects it."""
         words = re.compile(rf"^(✓ |hidden: )?{escaped(name)} · [\d,]+$")
@@ -141,13 +141,13 @@ class Panel:
             self.selected.button("Deselect").press()
             self.until("nothing to be selected", lambda: self.selected_name is None)
 
-    def undo(self) -> None:
-        """Once."""
-        self.edit.button_in_group("Step", "Undo").press()
+    @property
+    def undo_button(self) -> Button:
+        return self.edit.button_in_group("Step", "Undo")
 
-    def redo(self) -> None:
-        """Once."""
-        self.edit.button_in_group("Step", "Redo").press()
+    def undo(self) -> None:
+        """Take the last operation back."""
+        self.undo_button.press()
 
     def use_mouse(self, use: str) -> None:
         """Have clicks mean this, and wait until they do."""

@@ -17,7 +17,6 @@ from splatseg_ns.plugin.workspace import EXPORTS
 from splatseg_ns.raster import rasterizer_for
 from splatseg_ns.scene import View, read_ply
 from tests.browser.areas import SEEN, UNSEEN, area_of, change
-from tests.browser.conftest import OpenPage
 from tests.browser.demo_runs import inside_of
 from tests.browser.panel import LONG, Panel
 from tests.browser.viewer_page import Spot, opened_page
@@ -55,6 +54,16 @@ def panel(browser: Browser, viewer: ViewerProcess) -> Iterator[Panel]:
     with opened_page(browser, viewer.address) as page:
         page.show_scene()
         page.look_from(HERE)
+        panel = Panel(page)
+        panel.wait_until_open()
+        yield panel
+
+
+@pytest.fixture(scope="module")
+def other(browser: Browser, viewer: ViewerProcess) -> Iterator[Panel]:
+    """A second page, of somebody else."""
+    with opened_page(browser, viewer.address) as page:
+        page.show_scene()
         yield Panel(page)
 
 
@@ -166,8 +175,8 @@ def test_an_export_is_downloaded_and_lies_in_the_run(panel: Panel, teddy: str, s
     assert 0.5 * panel.counts[teddy] < count <= panel.counts[teddy]
 
 
-def test_what_one_page_hides_is_hidden_in_the_other(panel: Panel, teddy: str, open_page: OpenPage):
-    page, other = panel.page, Panel(open_page())
+def test_what_one_page_hides_is_hidden_in_the_other(panel: Panel, teddy: str, other: Panel):
+    page = panel.page
     panel.deselect()
     page.wait_until_still()
     before = page.canvas()
@@ -179,12 +188,11 @@ def test_what_one_page_hides_is_hidden_in_the_other(panel: Panel, teddy: str, op
     panel.until("the teddy to come back", lambda: change(before, page.canvas(), inside) < UNSEEN)
 
 
-def test_a_page_may_be_closed_while_its_object_is_made(panel: Panel, open_page: OpenPage, shown_run: Run):
+def test_a_page_may_be_closed_while_its_object_is_made(panel: Panel, other: Panel, shown_run: Run):
     """And what was clicked there counts from there, whatever the others look at."""
     column, row = inside_of(THERE, BREAD)
     labels = HERE.label_map()
     assert labels is not None and int(labels[row, column]) != BREAD
-    other = Panel(open_page())
     other.page.look_from(THERE)
     other.use_mouse("click on it")
     before = other.page.canvas()
@@ -193,6 +201,7 @@ def test_a_page_may_be_closed_while_its_object_is_made(panel: Panel, open_page: 
     other.until("the mask to be drawn", lambda: change(before, other.page.canvas(), bread) > SEEN)
     other.start_making("bread")
     other.until("some views to be asked", lambda: max(other.page.panel.progress()) > 0)
+    assert panel.folder.button("Cancel").is_there
     other.page.page.close()
     panel.until("the bread", lambda: "bread" in panel.names, LONG)
     assert likeness(shown_run, "bread", BREAD, bundled_capture().with_split("test")) > 0.7
