@@ -14,6 +14,7 @@ from splatseg_ns.plugin.runs import Run
 from splatseg_ns.segmentation import Segmentation
 from tests.browser.chromium import installed_chromium, started_chromium
 from tests.browser.demo_runs import demo_document, viewer_of, write_demo_run
+from tests.browser.panel import Panel
 from tests.browser.viewer_page import ViewerPage, opened_page
 from tests.plugin.viewer_process import ViewerProcess, started_viewer
 
@@ -96,6 +97,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[Any]:
 def _sections(item: pytest.Item, value: object) -> list[tuple[str, str]]:
     if isinstance(value, ViewerProcess):
         return [("viewer", value.log.read_text(errors="replace")[-4000:])]
+    if isinstance(value, Panel):
+        value = value.page
     if isinstance(value, ViewerPage) and not value.page.is_closed():
         file = Path(str(item.config.rootpath)) / "build" / "browser" / f"{item.name}.png"
         said = "\n".join([*value.crashes, *value.console[-20:]])
