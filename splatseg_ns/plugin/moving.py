@@ -75,6 +75,20 @@ class PacedStateMachine(RenderStateMachine):
         super().__init__(viewer, viser_scale_ratio, client)
         self.transitions["low_move"]["static"] = "high"
         self._moving_size = MovingSize()
+        self._owed = False
+
+    def redraw(self, camera_state: CameraState) -> None:
+        """Draw anew: in full at once where the camera rests, with the next picture where it moves."""
+        self._owed = True
+        self.action(RenderAction("step", camera_state))
+
+    def action(self, action: RenderAction) -> None:
+        """Remember what is to be done next."""
+        # Nerfstudio's own thread asks for "static" whenever it has nothing to do, which takes the place of a "step"
+        # that has come in just then, and in this state means to do nothing.
+        if action.action == "static" and self.state == "high" and self._owed:
+            action = RenderAction("step", action.camera_state)
+        super().action(action)
 
     def check_interrupt(self, frame: Any, event: str, arg: Any) -> Any:
         """What Python calls while a picture is made; None asks for no more calls from this function."""
@@ -91,6 +105,7 @@ class PacedStateMachine(RenderStateMachine):
         return max(1, int(height)), max(1, int(width))
 
     def _render_img(self, camera_state: CameraState) -> Any:
+        self._owed = False
         with wishing(self._wish()):
             pictures = super()._render_img(camera_state)
         assert isinstance(pictures, Pictures)
@@ -125,8 +140,8 @@ def install(viewer: Viewer) -> None:
 
 
 def refresh(viewer: Viewer) -> None:
-    """Have all browsers draw anew: in full at once where the camera rests, with the next picture where it moves."""
+    """Have all browsers draw anew; see ``PacedStateMachine.redraw``."""
     clients = viewer.viser_server.get_clients()
     for client_id, machine in list(viewer.render_statemachines.items()):
-        if client_id in clients:
-            machine.action(RenderAction("step", viewer.get_camera_state(clients[client_id])))
+        if client_id in clients and isinstance(machine, PacedStateMachine):
+            machine.redraw(viewer.get_camera_state(clients[client_id]))

@@ -206,6 +206,22 @@ def test_a_refresh_draws_in_full_at_once_where_the_camera_rests(viewer: Viewer, 
     assert client.sent == [(384, 512)] * 2 and not np.array_equal(*client.pictures)
 
 
+def test_a_refresh_is_not_forgotten_by_a_machine_that_has_just_found_nothing_to_do(viewer: Viewer):
+    install(viewer)
+    viewer.ready = False
+    client = Client()
+    machine = connected(viewer, client)
+    state = state_of(viewer, client)
+    machine.state = "high"
+    machine.redraw(state)
+    machine.action(RenderAction("static", state))
+    assert machine.next_action is not None and machine.next_action.action == "step"
+    viewer.ready = True
+    client.wait_for(1)
+    machine.action(RenderAction("static", state))
+    assert machine.next_action is None or machine.next_action.action == "static"
+
+
 def test_browsers_that_are_there_already_are_taken_over(viewer: Viewer):
     client = Client(3)
     browser: Any = client

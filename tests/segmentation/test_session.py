@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from splatseg_ns.scene import Splats
-from splatseg_ns.segmentation import EditingSession, SceneObject, Segmentation, SegmentationStore
+from splatseg_ns.segmentation import EditingSession, HistoryEntry, SceneObject, Segmentation, SegmentationStore
 from tests.segmentation.examples import example_document, example_splats, example_votes, state
 
 FAR = 59
@@ -215,7 +215,8 @@ def made_elsewhere(number: int = 3) -> Segmentation:
     """A document of the same splats with a history of its own."""
     objects = [SceneObject.new(number, f"object {number}")]
     votes = example_votes(60, float(number))
-    return Segmentation.of(SPLATS, torch.full((60,), number), objects, votes).with_entry("click", objects=["all"])
+    document = Segmentation.of(SPLATS, torch.full((60,), number), objects, votes)
+    return replace(document, history=(HistoryEntry("click", {"objects": ["all"]}, "2026-01-02T03:04:05+00:00"),))
 
 
 def test_a_document_that_was_made_elsewhere_keeps_its_history():
