@@ -2,25 +2,62 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
+from splatseg_ns.cli.console import progress, say
 from splatseg_ns.cli.derive import Derive
-from splatseg_ns.edit import name_of_objects, removal, rows_of_objects
+from splatseg_ns.cli.revote import Missing, placed_capture
+from splatseg_ns.edit import Take, Taken, name_of_objects, removal, taken_with
+from splatseg_ns.raster import Rasterizer
+from splatseg_ns.scene import Camera, Splats, chosen_views, error_line
+from splatseg_ns.segmentation import Segmentation
 
 
 @dataclass(kw_only=True)
 class Remove(Derive):
     """Write the scene without some objects as a run that ns-viewer, ns-render, ns-export and ns-eval take.
 
-    The Gaussians of the objects are gone from it; what they hid stays the way it is. The run that it is made from
-    keeps everything. With --ply the scene is written as a .ply.
+    With the Gaussians of the objects go those that lean to them, that nobody has seen inside them, and that only they
+    hid. What stood behind them shows as far as it was seen. The run that it is made from keeps everything. With --ply
+    the scene is written as a .ply.
     """
+
+    gamma: float | Literal["auto"] = "auto"
+    """How much goes with the objects: 0 what has most of its votes for them, -1 all that has any; auto takes a fifth
+    of the votes for enough, and finds by the training views what would show for the first time."""
+
+    grow: int = 0
+    """Steps of neighbours around the objects that go too, for shadows and smears where they stood; a hole is left."""
+
+    clean: bool = True
+    """Take more than the Gaussians that are labelled as the objects."""
 
     def run(self) -> None:
         splats, document = self.load()
         removed = self.chosen(document)
         target = self.check_target(f"without-{name_of_objects(removed)}")
         ids = [entry.id for entry in removed]
+        taken = self._taken(splats, document, ids)
+        say(f"taken: {taken.in_words()}")
         others = [id for id in document.ids if id not in ids]
         document = removal(document, ids, self.scene.file)
-        self.write(target, splats, document, ~rows_of_objects(document, ids), others)
+        self.write(target, splats, document, ~taken.rows, others)
+
+    def _taken(self, splats: Splats, document: Segmentation, ids: Sequence[int]) -> Taken:
+        if not self.clean:
+            return taken_with(document, splats, ids, Take(gamma=1.0, grow=self.grow))
+        config, rasterizer = Take(self.gamma, self.grow), self.rasterizer()
+        cameras = self._cameras(rasterizer, splats) if self.gamma == "auto" else []
+        with progress("looking behind") as report:
+            return taken_with(document, splats, ids, config, rasterizer=rasterizer, cameras=cameras, progress=report)
+
+    def _cameras(self, rasterizer: Rasterizer, splats: Splats) -> list[Camera]:
+        """That the splats were trained by, in their frame; says so if they cannot be had."""
+        placed = placed_capture(self, rasterizer, splats)
+        if isinstance(placed, Missing):
+            say(f"what only the objects hid stays, for that takes the training views ({error_line(placed.reason)})")
+            return []
+        capture = placed.frame.move(placed.capture)
+        return [view.camera for view in chosen_views(capture, ["train"])]

@@ -15,7 +15,16 @@ from typing import Literal, TypeVar
 
 import torch
 
-from splatseg_ns.edit import export_objects, extraction, name_of_objects, part_of, removal, rows_of_objects, with_gamma
+from splatseg_ns.edit import (
+    export_objects,
+    extraction,
+    name_of_objects,
+    part_of,
+    removal,
+    rows_of_objects,
+    taken_with,
+    with_gamma,
+)
 from splatseg_ns.edit.alone import isolate, masks_of
 from splatseg_ns.lift import Progress, Robust
 from splatseg_ns.masks import CachedSegmenter, LabelFolder
@@ -252,11 +261,17 @@ class Workspace:
     def remove(self, objects: Sequence[SceneObject], report: Report) -> Path:
         """Write a run of all but these objects beside this one, and give its config.yml."""
         target = self._target(f"without-{name_of_objects(objects)}")
-        report("removal", 0, 0)
-        ids = [entry.id for entry in objects]
-        document = removal(self.document, ids, self.config_file)
+        ids, document = [entry.id for entry in objects], self.document
+        taken = taken_with(
+            document,
+            self.splats,
+            ids,
+            rasterizer=self.rasterizer,
+            cameras=[view.camera for view in self.views],
+            progress=partial(report, "removal"),
+        )
         others = [id for id in document.ids if id not in ids]
-        return self._derive(target, document, ~rows_of_objects(document, ids), others)
+        return self._derive(target, removal(document, ids, self.config_file), ~taken.rows, others)
 
     @property
     def config_file(self) -> Path:

@@ -43,13 +43,34 @@ def test_several_objects_stay_apart_in_one_file(labelled: SceneOnDisk, tmp_path:
 def test_what_is_removed_is_gone_and_the_others_stay(labelled: SceneOnDisk):
     before = SegmentationStore(labelled.ply.with_name("scene.segmentation")).load()
     content = labelled.ply.read_bytes()
-    assert main(["remove", "--ply", str(labelled.ply), "--objects", "red ball"]) == 0
+    assert main(["remove", "--ply", str(labelled.ply), "--objects", "red ball", "--no-clean"]) == 0
     assert labelled.ply.read_bytes() == content
     rest = read_ply(labelled.ply.with_name("scene-without-red_ball.ply"))
     assert torch.equal(rest.means, labelled.splats.means[before.labels != 1])
     document = SegmentationStore(labelled.ply.with_name("scene-without-red_ball.segmentation")).load(rest)
     assert document.names == ["green ball", "blue ball"]
     assert torch.equal(document.labels, before.labels[before.labels != 1])
+
+
+def test_what_only_an_object_hid_goes_with_it(labelled: SceneOnDisk, capsys: pytest.CaptureFixture[str]):
+    before = SegmentationStore(labelled.ply.with_name("scene.segmentation")).load()
+    capsys.readouterr()
+    sizes = {}
+    for name, words in {"plain": ["--no-clean"], "auto": [], "all": ["--gamma", "-1"], "more": ["--grow", "2"]}.items():
+        out = labelled.ply.with_name(f"{name}.ply")
+        assert main(["remove", *labelled.arguments, "--objects", "red ball", "--out", str(out), *words]) == 0
+        sizes[name] = len(read_ply(out))
+        document = SegmentationStore(out.with_suffix(".segmentation")).load(read_ply(out))
+        assert [document.counts()[id] for id in (2, 3)] == [before.counts()[id] for id in (2, 3)]
+        assert f"taken: {before.counts()[1]} of the objects" in capsys.readouterr().out
+    assert sizes["plain"] == len(before) - before.counts()[1]
+    assert sizes["more"] < sizes["auto"] < sizes["plain"] and sizes["all"] < sizes["plain"]
+
+
+def test_without_a_capture_nobody_can_look_behind(labelled: SceneOnDisk, capsys: pytest.CaptureFixture[str]):
+    assert main(["remove", "--ply", str(labelled.ply), "--objects", "red ball"]) == 0
+    printed = capsys.readouterr().out
+    assert "takes the training views" in printed and "that only they hid" not in printed
 
 
 def test_failures_write_nothing(labelled: SceneOnDisk, capsys: pytest.CaptureFixture[str]):
@@ -61,6 +82,8 @@ def test_failures_write_nothing(labelled: SceneOnDisk, capsys: pytest.CaptureFix
     assert "written as a .ply" in failure(capsys, "extract", *words, "--objects", "1", "--out", "somewhere")
     assert "no such folder" in failure(capsys, "extract", *words, "--objects", "1", "--out", "/nowhere/some.ply")
     assert "leave it out" in failure(capsys, "extract", *words, "--objects", "1", "--method", "splatfacto")
+    assert "from -1 to 1" in failure(capsys, "remove", *words, "--objects", "1", "--gamma", "-2")
+    assert "0 or more" in failure(capsys, "remove", *words, "--objects", "1", "--grow", "-1")
     assert set(labelled.ply.parent.rglob("*")) == files
 
 

@@ -56,7 +56,7 @@ def taken_out(adjusted_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Ru
 def left_over(adjusted_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """All but the red ball."""
     out = tmp_path_factory.mktemp("made") / "rest"
-    assert main(["remove", *named(adjusted_run), "--objects", "1", "--method", "splatseg", "--out", str(out)]) == 0
+    assert main(["remove", *named(adjusted_run), "--objects", "1", "--no-clean", "--method", "splatseg", "--out", str(out)]) == 0
     return Run.open(out)
 
 
