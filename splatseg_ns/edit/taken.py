@@ -22,11 +22,11 @@ from splatseg_ns.segmentation.neighbours import Neighbourhood
 AUTO_GAMMA = -0.6
 """A fifth of its votes takes a Gaussian along; the looks at the scene without the objects find the rest."""
 
-LEAST_BESIDE = 0.6
-"""A Gaussian stays if this much of what it shows without the objects is not where they stood in the pictures.
+LEAST_KNOWN = 0.5
+"""A Gaussian stays if this much of what it shows without the objects could be seen beside them."""
 
-On the tabletop shares from .5 to .7 do much the same; with .8 parts of the table go that were seen well.
-"""
+_LEAST_BEHIND = 0.25
+"""It stays too if less than this is where the objects were: then something else has uncovered it."""
 
 _MOST_ROUNDS = 4
 """What is taken uncovers more; on the tabletop the fourth look changes less than a tenth of a decibel."""
@@ -91,9 +91,8 @@ def taken_with(
     """What leaves the scene with these objects. Gaussians of other objects stay, and what was edited by hand counts.
 
     Beside the objects' own Gaussians that is: what has many votes for them; what nobody has seen and lies inside them;
-    and, with the training ``cameras``, floaters and parts of surfaces that only the objects hid. Without the objects
-    these show for the greater part in pixels where the objects were in every picture, so that training could make of
-    them whatever it liked.
+    and, with the training ``cameras``, floaters and parts of surfaces that only the objects hid. Of what these show
+    once the objects are gone the greater part was in no picture: training could make of it whatever it liked.
     """
     config = config or Take()
     own = rows_of_objects(document, objects)
@@ -133,23 +132,31 @@ def _unknown_without(
     free: Tensor,  # [N] bool, what may be taken
     progress: Progress | None,
 ) -> tuple[Tensor, Tensor]:  # [N] bool; [N] float64, what all pixels show of each without objects and unknown
-    """What shows without the objects for the greater part where they were, as often as that uncovers more of it."""
-    steps = len(cameras) * _MOST_ROUNDS
+    """What shows for the greater part what nobody has seen, looked for as often as that uncovers more of it."""
+    steps = len(cameras) * (_MOST_ROUNDS + 1)
     unknown = torch.zeros_like(objects)
-    beside, shown = (torch.zeros(len(splats), dtype=torch.float64) for _ in range(2))
+    shown = torch.zeros(len(splats), dtype=torch.float64)
     member = objects.to(splats.means)[:, None]
-    for round in range(_MOST_ROUNDS):
-        left = ~(objects | unknown)
-        beside, shown = torch.zeros_like(beside), torch.zeros_like(shown)
-        without = splats.subset(left.to(splats.device))
+
+    def look(rows: Tensor, looks_before: int) -> tuple[Tensor, Tensor]:  # [N] float64 each
+        """What all pixels show of these Gaussians, and how much of that is beside the objects."""
+        everywhere, beside = torch.zeros_like(shown), torch.zeros_like(shown)
+        part = splats.subset(rows.to(splats.device))
         for done, camera in enumerate(cameras):
             was_object = rasterizer.render(splats, camera, features=member).colors.clamp(0.0, 1.0)
-            sums = rasterizer.lift(without, camera, torch.cat([1.0 - was_object, torch.ones_like(was_object)], dim=-1))
-            beside[left] += sums[:, 0].cpu().double()
-            shown[left] += sums[:, 1].cpu().double()
+            values = torch.cat([torch.ones_like(was_object), 1.0 - was_object], dim=-1)
+            sums = rasterizer.lift(part, camera, values).cpu().double()
+            everywhere[rows] += sums[:, 0]
+            beside[rows] += sums[:, 1]
             if progress is not None:
-                progress(round * len(cameras) + done + 1, steps)
-        found = free & left & (beside < LEAST_BESIDE * shown)
+                progress(looks_before * len(cameras) + done + 1, steps)
+        return everywhere, beside
+
+    _, known = look(torch.ones_like(objects), 0)
+    for round in range(_MOST_ROUNDS):
+        left = ~(objects | unknown)
+        shown, beside = look(left, round + 1)
+        found = free & left & (known < LEAST_KNOWN * shown) & (shown - beside >= _LEAST_BEHIND * shown)
         if not bool(found.any()):
             break
         unknown = unknown | found

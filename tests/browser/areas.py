@@ -38,3 +38,12 @@ def change(
 ) -> float:
     """The difference of two canvases, in grey levels, in the mean."""
     return float(np.abs(before[where].astype(float) - after[where]).mean())
+
+
+def changed_share(
+    before: np.ndarray,  # [H, W, 3]
+    after: np.ndarray,  # [H, W, 3]
+    where: np.ndarray,  # [H, W] bool
+) -> float:
+    """How many of the pixels there look different."""
+    return float((np.abs(before[where].astype(float) - after[where]).mean(axis=-1) > SEEN).mean())

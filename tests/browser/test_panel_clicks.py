@@ -16,7 +16,7 @@ from splatseg_ns.plugin.runs import Run
 from splatseg_ns.plugin.workspace import EXPORTS
 from splatseg_ns.raster import rasterizer_for
 from splatseg_ns.scene import View, read_ply
-from tests.browser.areas import SEEN, UNSEEN, area_of, change
+from tests.browser.areas import SEEN, UNSEEN, area_of, change, changed_share
 from tests.browser.demo_runs import inside_of
 from tests.browser.panel import LONG, Panel
 from tests.browser.viewer_page import Spot, opened_page
@@ -94,6 +94,24 @@ def test_a_click_shows_a_marker_and_what_the_segmenter_sees(panel: Panel):
     panel.until("the marker to go", lambda: not is_green(page.canvas(), spot))
     assert change(plain, page.canvas()) < UNSEEN
     assert panel.output.text == "rgb" and "mask of" not in panel.select.text
+
+
+def test_a_box_is_drawn_and_corrected(panel: Panel):
+    page, plain = panel.page, panel.page.canvas()
+    teddy = area_of(HERE, TEDDY, plain, -6)
+    rows, columns = np.nonzero(area_of(HERE, TEDDY, plain, 8))
+    panel.use_mouse("draw a box")
+    page.drag(Spot(columns.min(), rows.min()), Spot(columns.max(), rows.max()))
+    panel.until("the mask to be drawn", lambda: change(plain, page.canvas(), teddy) > SEEN)
+    assert panel.select.dropdown("Mouse").text == "click on it"
+    page.wait_until_still()
+    whole = changed_share(plain, page.canvas(), teddy)
+    assert whole > 0.8
+    panel.use_mouse("click off it")
+    page.click(page.spot_of(HERE, *inside_of(HERE, TEDDY)))
+    panel.until("less of it", lambda: changed_share(plain, page.canvas(), teddy) < 0.8 * whole)
+    panel.select.button("Clear").press()
+    panel.until("the mask and the box to go", lambda: change(plain, page.canvas()) < UNSEEN)
 
 
 def test_an_object_in_the_making_can_be_given_up(panel: Panel, shown_run: Run):
