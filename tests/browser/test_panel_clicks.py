@@ -101,7 +101,7 @@ def test_a_box_is_drawn_and_corrected(panel: Panel):
     teddy = area_of(HERE, TEDDY, plain, -6)
     rows, columns = np.nonzero(area_of(HERE, TEDDY, plain, 8))
     panel.use_mouse("draw a box")
-    page.drag(Spot(columns.min(), rows.min()), Spot(columns.max(), rows.max()))
+    page.drag(Spot(float(columns.min()), float(rows.min())), Spot(float(columns.max()), float(rows.max())))
     panel.until("the mask to be drawn", lambda: change(plain, page.canvas(), teddy) > SEEN)
     assert panel.select.dropdown("Mouse").text == "click on it"
     page.wait_until_still()
