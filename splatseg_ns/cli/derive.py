@@ -14,7 +14,7 @@ from splatseg_ns.cli.console import say
 from splatseg_ns.cli.inputs import SceneInputs
 from splatseg_ns.cli.objects import chosen_objects
 from splatseg_ns.cli.scenes import segmentation_beside
-from splatseg_ns.edit import part_of
+from splatseg_ns.edit import part_of, with_added
 from splatseg_ns.scene import Splats, write_ply
 from splatseg_ns.scene.profile import DEFAULT_PROFILE
 from splatseg_ns.segmentation import SceneObject, Segmentation, SegmentationStore
@@ -66,13 +66,17 @@ class Derive(SceneInputs):
         document: Segmentation,
         rows: Tensor,  # [N] bool
         objects: Sequence[int],
+        added: Splats | None = None,
     ) -> None:
-        """Write the chosen Gaussians and the document of their objects, and say where."""
+        """Write the chosen Gaussians, new ones that are ``added``, and the document of their objects; say where."""
         count = int(rows.sum())
         if count == 0:
             raise ValueError("no Gaussian would be left; nothing is written")
         part, kept = part_of(document, splats, rows, objects)
         share = f"{count} of {len(document)} Gaussians"
+        if added is not None:
+            part, kept = with_added(part, kept, added)
+            share += f" and {len(added)} new ones"
         if self.load_config is None:
             SegmentationStore(segmentation_beside(target)).save(kept)
             write_ply(target, part)
@@ -81,7 +85,7 @@ class Derive(SceneInputs):
         from splatseg_ns.plugin.derived import derive_run
 
         method = self.run_method()
-        say(f"wrote {derive_run(self.run_scene.run, target, rows, method, kept)}: {share}")
+        say(f"wrote {derive_run(self.run_scene.run, target, rows, method, kept, added)}: {share}")
         if method == "splatfacto" and splats.profile.name != DEFAULT_PROFILE.name:
             say(f"the splats were trained to be drawn as {splats.profile.name}; stock Nerfstudio has its own way")
 

@@ -41,6 +41,8 @@ COMMANDS = {
     "export": CommandEntry("splatseg_ns.cli.export", "Export", "Write objects as .ply files."),
     "extract": CommandEntry("splatseg_ns.cli.extract", "Extract", "Write objects as a run of their own."),
     "remove": CommandEntry("splatseg_ns.cli.remove", "Remove", "Write the scene without some objects, as a run."),
+    "inpaint": CommandEntry("splatseg_ns.cli.inpaint", "Inpaint", "Fill in what removed objects hid, as a run."),
+    "prune": CommandEntry("splatseg_ns.cli.prune", "Prune", "Write the scene without what its pictures can spare."),
     "eval": CommandEntry("splatseg_ns.cli.eval", "Eval", "Judge the objects by masks of held-out views."),
 }
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+import tyro
 
 from splatseg_ns.cli.console import progress, say
 from splatseg_ns.cli.derive import Derive
+from splatseg_ns.cli.inpaint import InpaintOptions, fill_in, with_fill_entry
 from splatseg_ns.cli.revote import Missing, placed_capture
-from splatseg_ns.edit import Take, Taken, name_of_objects, removal, taken_with
+from splatseg_ns.edit import NoHoleError, Take, Taken, name_of_objects, removal, taken_with
 from splatseg_ns.raster import Rasterizer
 from splatseg_ns.scene import Camera, Splats, chosen_views, error_line
 from splatseg_ns.segmentation import Segmentation
@@ -21,7 +24,7 @@ class Remove(Derive):
 
     With the Gaussians of the objects go those that lean to them, that nobody has seen inside them, and that only they
     hid. What stood behind them shows as far as it was seen. The run that it is made from keeps everything. With --ply
-    the scene is written as a .ply.
+    the scene is written as a .ply. With --inpaint what nobody has seen behind the objects is filled in.
     """
 
     gamma: float | Literal["auto"] = "auto"
@@ -34,6 +37,11 @@ class Remove(Derive):
     clean: bool = True
     """Take more than the Gaussians that are labelled as the objects."""
 
+    inpaint: bool = False
+    """Fill in what only the objects hid, as 'splatseg inpaint' does with a run that this command wrote without it."""
+
+    fill: Annotated[InpaintOptions, tyro.conf.arg(name="")] = field(default_factory=InpaintOptions)
+
     def run(self) -> None:
         splats, document = self.load()
         removed = self.chosen(document)
@@ -42,8 +50,18 @@ class Remove(Derive):
         taken = self._taken(splats, document, ids)
         say(f"taken: {taken.in_words()}")
         others = [id for id in document.ids if id not in ids]
-        document = removal(document, ids, self.scene.file)
-        self.write(target, splats, document, ~taken.rows, others)
+        document, rows, new = removal(document, ids, self.scene.file), ~taken.rows, None
+        if self.inpaint and not bool(rows.any()):
+            raise ValueError("no Gaussian would be left; nothing is written")
+        if self.inpaint:
+            try:
+                made = fill_in(self, splats, taken.rows, self.fill)
+            except NoHoleError as reason:
+                say(f"nothing is filled in: {reason}")
+            else:
+                document = with_fill_entry(document, self.scene.file, self.fill)
+                rows, new = made.stays, made.new
+        self.write(target, splats, document, rows, others, added=new)
 
     def _taken(self, splats: Splats, document: Segmentation, ids: Sequence[int]) -> Taken:
         if not self.clean:

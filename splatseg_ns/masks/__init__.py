@@ -3,6 +3,8 @@
 from splatseg_ns.masks.embedding_cache import CachedSegmenter as CachedSegmenter
 from splatseg_ns.masks.folder import LabelFolder as LabelFolder
 from splatseg_ns.masks.folder import LabelFolderConfig as LabelFolderConfig
+from splatseg_ns.masks.inpainter import Inpainter as Inpainter
+from splatseg_ns.masks.inpainter import inpainter_named as inpainter_named
 from splatseg_ns.masks.label_name import Color as Color
 from splatseg_ns.masks.label_name import LabelName as LabelName
 from splatseg_ns.masks.label_name import as_color as as_color

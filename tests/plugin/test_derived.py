@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ import torch
 from nerfstudio.utils.eval_utils import eval_setup
 
 from splatseg_ns.cli import main
+from splatseg_ns.edit import part_of, with_added
+from splatseg_ns.plugin.derived import derive_run
 from splatseg_ns.plugin.runs import Run
 from splatseg_ns.raster import rasterizer_for
 from tests.cli.test_label import failure
@@ -83,6 +86,23 @@ def test_without_an_object_the_rest_is_what_it_was(labelled_run: Run, tmp_path: 
     assert document.names == ["object 2"] and not document.object("object 2").visible
     assert document.history[-1].parameters["source"] == str(labelled_run.folder / "config.yml")
     assert derived.frame().from_capture.equal(labelled_run.frame().from_capture)
+
+
+@pytest.mark.parametrize("degree", [0, 1])
+def test_new_gaussians_come_last(labelled_run: Run, tmp_path: Path, degree: int):
+    splats = labelled_run.splats()
+    rows = halves(splats) == 2
+    new = splats.subset(~rows)
+    new = replace(new, means=new.means + 1.0, sh=new.sh[:, : (degree + 1) ** 2])
+    part, document = with_added(*part_of(labelled_run.store.load(splats), splats, rows, [2]), new)
+    derived = Run.open(derive_run(labelled_run, tmp_path / "filled", rows, "splatseg", document, new))
+    for name, tensor in derived.splats().tensors().items():
+        torch.testing.assert_close(tensor, part.tensors()[name], atol=1e-6, rtol=1e-6)
+    assert torch.equal(derived.splats().means, part.means)
+    kept = derived.store.load(derived.splats())
+    assert int((kept.labels == 2).sum()) == int(rows.sum()) and not bool(kept.labels[int(rows.sum()) :].any())
+    _, pipeline, _, _ = eval_setup(derived.folder / "config.yml", test_mode="inference")
+    assert pipeline.model.num_points == len(part)
 
 
 def test_stock_nerfstudio_opens_it_without_this_package(labelled_run: Run, tmp_path: Path):

@@ -30,6 +30,7 @@ COMMANDS = {
     "label": ["--masks", "{masks}"],
     "masks": ["--out", "{out}"],
     "objects": [],
+    "prune": ["--out", "{out}"],
     "remove": ["--objects", "1", "--out", "{out}"],
 }
 """Each with what it needs."""
