@@ -56,7 +56,8 @@ def taken_out(adjusted_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Ru
 def left_over(adjusted_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """All but the red ball."""
     out = tmp_path_factory.mktemp("made") / "rest"
-    assert main(["remove", *named(adjusted_run), "--objects", "1", "--no-clean", "--method", "splatseg", "--out", str(out)]) == 0
+    words = ["--objects", "1", "--no-clean", "--method", "splatseg", "--out", str(out)]
+    assert main(["remove", *named(adjusted_run), *words]) == 0
     return Run.open(out)
 
 
