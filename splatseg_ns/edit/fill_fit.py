@@ -52,9 +52,9 @@ class FillTarget:
 
 @torch.no_grad()
 def fill_targets(rasterizer: Rasterizer, base: Splats, new: Splats, fills: Sequence[Fill]) -> list[FillTarget]:
-    """For each painted view the detail that all fills agree on, in the shading of its own fill.
+    """For each painted view what was painted, and how much lighter that is than the colours that all agree on.
 
-    A surface may look lighter from one side than from another, but what is drawn on it is the same.
+    A surface may look lighter from one side than from another; that is no disagreement.
     """
     targets = []
     for fill in fills:
