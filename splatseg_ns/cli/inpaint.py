@@ -134,8 +134,7 @@ def fill_in(
     planes = len(made.surface.planes)
     behind = "a surface that is not flat" if not planes else "a plane" if planes == 1 else f"{planes} planes"
     say(f"hole: {made.hole.pixels} pixels in {holes} of {len(views)} views, {behind} behind it")
-    painted = ", ".join(fill.canvas.name for fill in made.fills)
-    say(f"painted by {options.inpainter}: {painted}; {len(made.new)} new Gaussians")
+    say(f"{len(made.fills)} pictures painted by {options.inpainter}; {len(made.new)} new Gaussians")
     say(f"seconds: {watch}")
     if options.pictures is not None:
         _write_pictures(options.pictures, made)

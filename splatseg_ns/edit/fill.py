@@ -26,8 +26,8 @@ _SPREAD = 0.6
 _THICKNESS = 0.1
 """The same across the surface, as a share of the smaller one along it."""
 
-_OPACITY = 4.0
-"""Of new Gaussians, as a logit."""
+_OPACITY = 0.5
+"""Of new Gaussians before they are fitted, as a logit: layers below, by which gloss is drawn, are still to be seen."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,7 +32,7 @@ _ODD = 0.05
 
 _ROUNDS = 4
 
-_RATES = {"log_scales": 5e-3, "logit_opacities": 2e-2, "constant": 2.5e-3, "higher": 1e-3}
+_RATES = {"log_scales": 5e-3, "logit_opacities": 1e-1, "constant": 1e-2, "higher": 1e-2}
 _MEANS_RATE = 1e-3
 """As a share of the Gaussians' own size."""
 

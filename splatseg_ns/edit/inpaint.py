@@ -29,10 +29,10 @@ _LEAST_SHARE = 0.25
 class InpaintConfig:
     """How a hole is filled."""
 
-    views: int = 24
+    views: int = 48
     """In how many views it is painted, besides the planes behind it, which are seen face-on."""
 
-    steps: int = 100
+    steps: int = 300
     """How many steps the new Gaussians are fitted for; 0 leaves them as they were seeded and coloured."""
 
     margin: float = 0.2

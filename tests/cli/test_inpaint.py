@@ -92,6 +92,22 @@ def test_the_same_seed_writes_the_same_file(folder: Path):
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
+def test_removing_and_filling_in_one_go_gives_the_same_scene(folder: Path, capsys: pytest.CaptureFixture[str]):
+    scene = ["--ply", str(folder / "scene.ply"), "--data", str(folder / "capture"), "--device", "cpu"]
+    removal = ["remove", *scene, "--objects", "can", "--out"]
+    assert main([*removal, str(folder / "one.ply"), "--inpaint", *QUICK]) == 0
+    assert main([*removal, str(folder / "two.ply")]) == 0
+    filling = ["inpaint", "--ply", str(folder / "two.ply"), *scene[2:], *QUICK, "--out", str(folder / "three.ply")]
+    assert main(filling) == 0, capsys.readouterr().err
+    assert (folder / "one.ply").read_bytes() == (folder / "three.ply").read_bytes()
+    documents = [SegmentationStore(folder / f"{name}.segmentation").load() for name in ("one", "three")]
+    steps = [[entry.operation for entry in document.history] for document in documents]
+    assert steps == [["remove", "inpaint"]] * 2 and documents[0].names == documents[1].names == []
+    everything = ["--gamma", "-1", "--grow", "200"]
+    said = failure(capsys, *removal, str(folder / "four.ply"), "--inpaint", *everything)
+    assert "no Gaussian would be left" in said and not (folder / "four.ply").exists()
+
+
 def test_a_scene_that_is_gone_is_named(folder: Path, capsys: pytest.CaptureFixture[str]):
     store = SegmentationStore(folder / "scene-without-can.segmentation")
     document = store.load(read_ply(folder / "scene-without-can.ply"))
