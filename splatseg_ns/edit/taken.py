@@ -22,14 +22,20 @@ from splatseg_ns.segmentation.neighbours import Neighbourhood
 AUTO_GAMMA = -0.6
 """A fifth of its votes takes a Gaussian along; the looks at the scene without the objects find the rest."""
 
-LEAST_KNOWN = 0.5
-"""A Gaussian stays if this much of what it shows without the objects could be seen beside them."""
+LEAST_VIEWS = 0.2
+"""A Gaussian is known if it was seen beside the objects in this share of the views that show it without them."""
+
+_SEEN = 0.5
+"""It was seen in a view that had this much of what the view shows of it without the objects."""
 
 _LEAST_BEHIND = 0.25
-"""It stays too if less than this is where the objects were: then something else has uncovered it."""
+"""If less than this of what views show is where the objects were, it was not they that hid it."""
+
+_LEAST_PIXELS = 0.1
+"""A view that has less of a Gaussian does not show it."""
 
 _MOST_ROUNDS = 4
-"""What is taken uncovers more; on the tabletop the fourth look changes less than a tenth of a decibel."""
+"""What is taken uncovers more, which after so many looks is a few Gaussians."""
 
 _NEIGHBOURS = 8
 
@@ -91,8 +97,8 @@ def taken_with(
     """What leaves the scene with these objects. Gaussians of other objects stay, and what was edited by hand counts.
 
     Beside the objects' own Gaussians that is: what has many votes for them; what nobody has seen and lies inside them;
-    and, with the training ``cameras``, floaters and parts of surfaces that only the objects hid. Of what these show
-    once the objects are gone the greater part was in no picture: training could make of it whatever it liked.
+    and, with the training ``cameras``, floaters and parts of surfaces that only the objects hid. Of the views that show
+    these once the objects are gone hardly any saw them before: training could make of them whatever it liked.
     """
     config = config or Take()
     own = rows_of_objects(document, objects)
@@ -132,31 +138,27 @@ def _unknown_without(
     free: Tensor,  # [N] bool, what may be taken
     progress: Progress | None,
 ) -> tuple[Tensor, Tensor]:  # [N] bool; [N] float64, what all pixels show of each without objects and unknown
-    """What shows for the greater part what nobody has seen, looked for as often as that uncovers more of it."""
-    steps = len(cameras) * (_MOST_ROUNDS + 1)
-    unknown = torch.zeros_like(objects)
-    shown = torch.zeros(len(splats), dtype=torch.float64)
+    """What hardly any view has seen that shows it without the objects, looked for as often as that uncovers more."""
+    steps = len(cameras) * _MOST_ROUNDS
+    unknown, shown = torch.zeros_like(objects), torch.zeros(len(splats), dtype=torch.float64)
     member = objects.to(splats.means)[:, None]
-
-    def look(rows: Tensor, looks_before: int) -> tuple[Tensor, Tensor]:  # [N] float64 each
-        """What all pixels show of these Gaussians, and how much of that is beside the objects."""
-        everywhere, beside = torch.zeros_like(shown), torch.zeros_like(shown)
-        part = splats.subset(rows.to(splats.device))
-        for done, camera in enumerate(cameras):
-            was_object = rasterizer.render(splats, camera, features=member).colors.clamp(0.0, 1.0)
-            values = torch.cat([torch.ones_like(was_object), 1.0 - was_object], dim=-1)
-            sums = rasterizer.lift(part, camera, values).cpu().double()
-            everywhere[rows] += sums[:, 0]
-            beside[rows] += sums[:, 1]
-            if progress is not None:
-                progress(looks_before * len(cameras) + done + 1, steps)
-        return everywhere, beside
-
-    _, known = look(torch.ones_like(objects), 0)
     for round in range(_MOST_ROUNDS):
         left = ~(objects | unknown)
-        shown, beside = look(left, round + 1)
-        found = free & left & (known < LEAST_KNOWN * shown) & (shown - beside >= _LEAST_BEHIND * shown)
+        part = splats.subset(left.to(splats.device))
+        shown, behind, showing, seeing = (torch.zeros(len(splats), dtype=torch.float64) for _ in range(4))
+        for done, camera in enumerate(cameras):
+            was_object = rasterizer.render(splats, camera, features=member).colors.clamp(0.0, 1.0)
+            before = rasterizer.lift(splats, camera, 1.0 - was_object)[:, 0].cpu()[left]
+            values = torch.cat([torch.ones_like(was_object), was_object], dim=-1)
+            everywhere, where_it_was = rasterizer.lift(part, camera, values).cpu().unbind(dim=1)
+            shows = everywhere >= _LEAST_PIXELS
+            shown[left] += everywhere
+            behind[left] += where_it_was
+            showing[left] += shows
+            seeing[left] += shows & (before >= _SEEN * everywhere)
+            if progress is not None:
+                progress(round * len(cameras) + done + 1, steps)
+        found = free & left & (seeing < LEAST_VIEWS * showing) & (behind >= _LEAST_BEHIND * shown)
         if not bool(found.any()):
             break
         unknown = unknown | found
