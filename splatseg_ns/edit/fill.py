@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 from splatseg_ns.edit.canvas import Canvas, pixels_of, projected_points, sampled
 from splatseg_ns.edit.hole import grown
 from splatseg_ns.edit.surface_behind import points_at
+from splatseg_ns.lift import Progress
 from splatseg_ns.masks.inpainter import Inpainter, painted
 from splatseg_ns.scene import RenderProfile, Splats, error_line
 from splatseg_ns.scene.spherical_harmonics import sh_basis
@@ -38,28 +39,27 @@ class Fill:
     colors: Tensor  # [H, W, 3] float32 in [0, 1]
 
 
-@dataclass(frozen=True, eq=False)
-class Fills:
-    """What an inpainter made of some canvases."""
-
-    painted: tuple[Fill, ...]
-    left_out: Mapping[str, str]
-    """Why a canvas could not be painted, by its name."""
-
-
-def paint(inpainter: Inpainter, canvases: Sequence[Canvas]) -> Fills:
-    """The canvases without what is unknown; one that the inpainter fails on is left out."""
-    fills, left_out = [], {}
-    for canvas in canvases:
+def paint(
+    inpainter: Inpainter, canvases: Sequence[Canvas], progress: Progress | None = None
+) -> tuple[list[Fill], dict[str, str]]:
+    """The canvases without what is unknown; and why some, by their names, could not be painted, which are left out."""
+    fills: list[Fill] = []
+    left_out: dict[str, str] = {}
+    for done, canvas in enumerate(canvases):
         picture = (canvas.colors * 255.0).round().to(torch.uint8)
         try:
             filled = painted(inpainter, picture, canvas.unknown)
         # It may be anybody's program.
         except Exception as error:
             left_out[canvas.name] = error_line(error)
-            continue
-        fills.append(Fill(canvas, torch.where(canvas.unknown[..., None], filled.float() / 255.0, canvas.colors)))
-    return Fills(tuple(fills), left_out)
+        else:
+            fills.append(Fill(canvas, torch.where(canvas.unknown[..., None], filled.float() / 255.0, canvas.colors)))
+        if progress is not None:
+            progress(done + 1, len(canvases))
+    if not fills:
+        name, reason = next(iter(left_out.items()))
+        raise ValueError(f"the inpainter failed on all {len(canvases)} pictures, first on {name}: {reason}")
+    return fills, left_out
 
 
 def seeded(

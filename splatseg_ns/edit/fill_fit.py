@@ -12,8 +12,9 @@ from torch import Tensor
 from splatseg_ns.edit.canvas import projected_points, sampled
 from splatseg_ns.edit.fill import Fill
 from splatseg_ns.edit.hole import grown
-from splatseg_ns.lift import Progress
-from splatseg_ns.lift.ssim import ssim
+from splatseg_ns.lift import Progress, seen_in
+from splatseg_ns.lift.leaves import assembled, detached, leaves_of, optimizer_of
+from splatseg_ns.lift.refine import Picture, picture_error
 from splatseg_ns.raster import Rasterizer
 from splatseg_ns.scene import Splats
 from splatseg_ns.scene.spherical_harmonics import sh_basis
@@ -32,9 +33,12 @@ _ODD = 0.05
 
 _ROUNDS = 4
 
-_RATES = {"log_scales": 5e-3, "logit_opacities": 1e-1, "constant": 1e-2, "higher": 1e-2}
+_RATES = {"raw_quats": 1e-3, "log_scales": 5e-3, "logit_opacities": 1e-1, "constant": 1e-2, "higher": 1e-2}
 _MEANS_RATE = 1e-3
 """As a share of the Gaussians' own size."""
+
+_LAST_RATE = 0.1
+"""What share of the learning rates is left at the last step."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,9 +49,8 @@ class FillTarget:
     frozen: Splats
     """The others that are seen there."""
 
-    colors: Tensor  # [H, W, 3]
+    picture: Picture
     shading: Tensor  # [H, W, 3], what is this view's own: how much lighter it is than what all have agreed on
-    counted: Tensor  # [H, W] bool
 
 
 @torch.no_grad()
@@ -60,15 +63,15 @@ def fill_targets(rasterizer: Rasterizer, base: Splats, new: Splats, fills: Seque
     for fill in fills:
         canvas = fill.canvas
         camera = canvas.camera
-        nothing = torch.zeros(camera.height, camera.width, dtype=torch.int64)
-        frozen = base.subset(rasterizer.votes(base, camera, nothing).seen > 0)
+        frozen = base.subset(seen_in(rasterizer, base, camera) > 0)
         drawn = rasterizer.render(Splats.concat([frozen, new]), camera).colors.clamp(0.0, 1.0).cpu()
         width = _COARSE * math.sqrt(int(canvas.hole.sum()))
         shading = _blurred(fill.colors - drawn, canvas.around, width) * canvas.around[..., None]
         wanted = torch.where(canvas.around[..., None], fill.colors, canvas.colors)
         counted = canvas.around | ~grown(canvas.unknown, 1)
         place = rasterizer.device
-        targets.append(FillTarget(fill, frozen, wanted.to(place), shading.to(place), counted.to(place)))
+        picture = Picture(camera, wanted.to(place), counted.to(place))
+        targets.append(FillTarget(fill, frozen, picture, shading.to(place)))
     return targets
 
 
@@ -89,7 +92,7 @@ def shaded(new: Splats, targets: Sequence[FillTarget]) -> Splats:
         pixels, _, inside = projected_points(canvas.camera, means)
         in_hole = sampled(canvas.around.float()[..., None], pixels.float())[:, 0] > 0.5
         directions = torch.nn.functional.normalize(means - canvas.camera.position.cpu().double(), dim=1)
-        colors.append(sampled(target.colors.cpu().double(), pixels) - 0.5)
+        colors.append(sampled(target.picture.colors.cpu().double(), pixels) - 0.5)
         bases.append(sh_basis(directions, degree))
         counts.append(inside & in_hole)
     color, basis, counted = torch.stack(colors, 1), torch.stack(bases, 1), torch.stack(counts, 1).double()
@@ -124,21 +127,22 @@ def fitted(
     """
     if not targets or steps < 1:
         return new
-    leaves = {**new.tensors(), "constant": new.sh[:, :1], "higher": new.sh[:, 1:]}
-    del leaves["sh"]
-    leaves = {name: part.detach().clone().requires_grad_() for name, part in leaves.items()}
-    rates = {**_RATES, "means": _MEANS_RATE * float(new.scales.max(dim=1).values.median()), "raw_quats": 1e-3}
-    optimizer = torch.optim.Adam([{"params": [leaves[name]], "lr": rate} for name, rate in rates.items()], eps=1e-15)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.55 + 0.45 * math.cos(math.pi * step / steps))
+    leaves = leaves_of(new)
+    rates = {**_RATES, "means": _MEANS_RATE * float(new.scales.max(dim=1).values.median())}
+    optimizer, schedule = optimizer_of(leaves, rates, steps, _LAST_RATE)
     random = torch.Generator().manual_seed(seed)
     for step in range(steps):
-        current = _assembled(new, leaves)
+        current = assembled(new, leaves)
         pair = [targets[place] for place in torch.randperm(len(targets), generator=random)[:2].tolist()]
         drawn = [
             rasterizer.render(Splats.concat([target.frozen, current]), target.fill.canvas.camera).colors
             for target in pair
         ]
-        error = torch.stack([_error(picture, target) for picture, target in zip(drawn, pair, strict=True)]).mean()
+        errors = [
+            picture_error(picture, target.picture, _STRUCTURE_SHARE)
+            for picture, target in zip(drawn, pair, strict=True)
+        ]
+        error = torch.stack(errors).mean()
         if len(pair) == 2 and consistency:
             error = error + consistency * _disagreement(drawn, pair, new.means)
         optimizer.zero_grad()
@@ -147,19 +151,7 @@ def fitted(
         schedule.step()
         if progress is not None:
             progress(step + 1, steps)
-    return _assembled(new, {name: leaf.detach() for name, leaf in leaves.items()})
-
-
-def _assembled(new: Splats, leaves: dict[str, Tensor]) -> Splats:
-    own = {name: leaf for name, leaf in leaves.items() if name not in ("constant", "higher")}
-    return replace(new, **own, sh=torch.cat([leaves["constant"], leaves["higher"]], dim=1))
-
-
-def _error(drawn: Tensor, target: FillTarget) -> Tensor:  # [H, W, 3] -> scalar
-    counted = target.counted[..., None]
-    difference = ((drawn - target.colors) * counted).abs().sum() / (3 * counted.sum().clamp_min(1))
-    structure = 1.0 - ssim(drawn * counted, target.colors * counted)
-    return (1.0 - _STRUCTURE_SHARE) * difference + _STRUCTURE_SHARE * structure
+    return detached(new, leaves)
 
 
 def _disagreement(

@@ -11,7 +11,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from splatseg_ns.lift import Progress
+from splatseg_ns.lift import Progress, render_share, seen_in
 from splatseg_ns.raster import Rasterizer
 from splatseg_ns.scene import Camera, Splats
 
@@ -76,7 +76,7 @@ def object_masks(
     """Where the object was in each view: what its Gaussians showed of themselves."""
     masks = {}
     for done, (name, camera) in enumerate(cameras.items()):
-        masks[name] = shares(rasterizer, splats, camera, removed) > WAS_OBJECT
+        masks[name] = render_share(rasterizer, splats, camera, removed).cpu() > WAS_OBJECT
         _report(progress, done + 1, len(cameras))
     return masks
 
@@ -104,15 +104,14 @@ def find_hole(
     seen, seen_now, in_hole = (torch.zeros(size, dtype=torch.float64) for size in (len(splats), len(rows), len(rows)))
     steps = 2 * len(cameras)
     for done, camera in enumerate(cameras.values()):
-        nothing = torch.zeros(camera.height, camera.width, dtype=torch.int64)
-        seen += rasterizer.votes(splats, camera, nothing).seen.cpu().double()
-        seen_now += rasterizer.votes(left, camera, nothing).seen.cpu().double()
+        seen += seen_in(rasterizer, splats, camera).cpu().double()
+        seen_now += seen_in(rasterizer, left, camera).cpu().double()
         _report(progress, done + 1, steps)
     observed = ~removed & (seen >= _LEAST_SEEN)
     observed[rows] &= seen[rows] >= _OBSERVED * seen_now
     views = []
     for done, (name, camera) in enumerate(cameras.items()):
-        trusted = shares(rasterizer, left, camera, observed[rows])
+        trusted = render_share(rasterizer, left, camera, observed[rows]).cpu()
         hole = _whole_patches(masks[name] & (trusted < _SHOWS_OBSERVED), masks[name])
         views.append(ViewHole(name, camera, masks[name], hole))
         if views[-1].pixels:
@@ -121,16 +120,6 @@ def find_hole(
     stays = ~removed
     stays[rows] &= in_hole <= 0.5 * seen_now
     return Hole(tuple(views), stays)
-
-
-def shares(
-    rasterizer: Rasterizer,
-    splats: Splats,
-    camera: Camera,
-    rows: Tensor,  # [N] bool
-) -> Tensor:  # [H, W]
-    """How much of each pixel comes from these Gaussians."""
-    return rasterizer.render(splats, camera, features=rows.to(splats.means)[:, None]).colors[..., 0].cpu()
 
 
 def grown(

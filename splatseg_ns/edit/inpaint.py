@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from splatseg_ns.edit.canvas import Canvas, SeenView, face_on_canvas, seen_view, view_canvas
+from splatseg_ns.edit.canvas import SeenView, face_on_canvas, seen_view, view_canvas
 from splatseg_ns.edit.fill import Fill, agreed_colors, paint, seeded, with_colors
 from splatseg_ns.edit.fill_fit import fill_targets, fitted, shaded
 from splatseg_ns.edit.hole import Hole, ViewHole, find_hole, object_masks
@@ -17,6 +17,7 @@ from splatseg_ns.edit.surface_behind import Surface, surface_behind, surface_in_
 from splatseg_ns.masks.inpainter import Inpainter
 from splatseg_ns.raster import Rasterizer
 from splatseg_ns.scene import Camera, Splats
+from splatseg_ns.segmentation.view_choice import farthest_first
 
 StageReport = Callable[[str, int, int], None]
 """Is told of a stage, what is done of it, and of how much."""
@@ -120,11 +121,10 @@ def inpaint(
     found = (face_on_canvas(seen, surface, number, config.margin) for number in range(len(surface.planes)))
     planes = [canvas for canvas in found if canvas is not None]
     pictures = [view_canvas(view, surface, config.margin) for view in chosen_views_of(seen, config.views)]
-    fills, left_out = _painted(inpainter, [*planes, *pictures], told)
+    fills, left_out = paint(inpainter, [*planes, *pictures], lambda done, total: told("paint", done, total))
     grey = seeded(planes or pictures, splats.sh.shape[1], splats.profile)
     new = with_colors(grey, agreed_colors(grey.means, fills, surface.tolerance)).to(splats.device)
-    of_views = [fill for fill in fills if any(fill.canvas is canvas for canvas in pictures)]
-    targets = fill_targets(rasterizer, base, new, of_views)
+    targets = fill_targets(rasterizer, base, new, [fill for fill in fills if fill.canvas in pictures])
     new = fitted(
         rasterizer,
         shaded(new, targets),
@@ -142,26 +142,8 @@ def chosen_views_of(seen: Sequence[SeenView], count: int) -> list[SeenView]:
     largest = max(view.hole.pixels for view in seen)
     candidates = [view for view in seen if view.hole.pixels >= _LEAST_SHARE * largest]
     places = torch.stack([view.camera.position.cpu().double() for view in candidates])
-    chosen = [max(range(len(candidates)), key=lambda place: candidates[place].hole.pixels)]
-    while len(chosen) < min(count, len(candidates)):
-        away = (places[:, None] - places[chosen]).norm(dim=2).min(dim=1).values
-        away[chosen] = -1.0
-        chosen.append(int(away.argmax()))
-    return [candidates[place] for place in chosen]
-
-
-def _painted(inpainter: Inpainter, canvases: Sequence[Canvas], told: StageReport) -> tuple[list[Fill], dict[str, str]]:
-    fills: list[Fill] = []
-    left_out: dict[str, str] = {}
-    for done, canvas in enumerate(canvases):
-        made = paint(inpainter, [canvas])
-        fills.extend(made.painted)
-        left_out.update(made.left_out)
-        told("paint", done + 1, len(canvases))
-    if not fills:
-        name, reason = next(iter(left_out.items()))
-        raise ValueError(f"the inpainter failed on all {len(canvases)} pictures, first on {name}: {reason}")
-    return fills, left_out
+    first = max(range(len(candidates)), key=lambda place: candidates[place].hole.pixels)
+    return [candidates[place] for place in farthest_first(places, first)[:count]]
 
 
 def _spread_out(items: Sequence[ViewHole], count: int) -> list[ViewHole]:

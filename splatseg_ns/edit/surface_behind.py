@@ -9,7 +9,8 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from splatseg_ns.edit.hole import ViewHole, grown, shares
+from splatseg_ns.edit.hole import ViewHole, grown
+from splatseg_ns.lift import render_share
 from splatseg_ns.raster import Rasterizer
 from splatseg_ns.scene import Camera, Splats
 
@@ -256,7 +257,7 @@ def _plane_at_rim(
     members: Sequence[Tensor],  # each [N] bool
 ) -> Tensor:  # [H, W] int64
     """Which plane the pixels around the mask show most of; -1 elsewhere, and where none has a quarter."""
-    shown = torch.stack([shares(rasterizer, base, camera, rows) for rows in members])
+    shown = torch.stack([render_share(rasterizer, base, camera, rows).cpu() for rows in members])
     most, labels = shown.max(dim=0)
     return torch.where(rim_of(mask) & (most >= _PLANAR), labels, -1)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from splatseg_ns.edit.extract import decided_labels
 from splatseg_ns.edit.part import rows_of_objects
-from splatseg_ns.lift import BACKGROUND, UNSEEN, Progress
+from splatseg_ns.lift import BACKGROUND, UNSEEN, Progress, render_share
 from splatseg_ns.raster import Rasterizer
 from splatseg_ns.scene import Camera, Splats
 from splatseg_ns.segmentation import Segmentation
@@ -64,7 +64,7 @@ class Taken:
     own: Tensor  # [N] bool, labelled as the objects
     leaning: Tensor  # [N] bool, many of their votes are for the objects
     inside: Tensor  # [N] bool, never seen, between the Gaussians of the objects
-    unknown: Tensor  # [N] bool, what they would show without the objects could not be seen beside them
+    unknown: Tensor  # [N] bool, hardly any view that shows them without the objects saw them beside these
     around: Tensor  # [N] bool, next to the objects
 
     @property
@@ -141,13 +141,12 @@ def _unknown_without(
     """What hardly any view has seen that shows it without the objects, looked for as often as that uncovers more."""
     steps = len(cameras) * _MOST_ROUNDS
     unknown, shown = torch.zeros_like(objects), torch.zeros(len(splats), dtype=torch.float64)
-    member = objects.to(splats.means)[:, None]
     for round in range(_MOST_ROUNDS):
         left = ~(objects | unknown)
         part = splats.subset(left.to(splats.device))
         shown, behind, showing, seeing = (torch.zeros(len(splats), dtype=torch.float64) for _ in range(4))
         for done, camera in enumerate(cameras):
-            was_object = rasterizer.render(splats, camera, features=member).colors.clamp(0.0, 1.0)
+            was_object = render_share(rasterizer, splats, camera, objects).clamp(0.0, 1.0)[..., None]
             before = rasterizer.lift(splats, camera, 1.0 - was_object)[:, 0].cpu()[left]
             values = torch.cat([torch.ones_like(was_object), was_object], dim=-1)
             everywhere, where_it_was = rasterizer.lift(part, camera, values).cpu().unbind(dim=1)

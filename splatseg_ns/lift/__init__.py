@@ -3,6 +3,7 @@
 from splatseg_ns.lift.accumulate import Progress as Progress
 from splatseg_ns.lift.accumulate import accumulate_folds as accumulate_folds
 from splatseg_ns.lift.accumulate import accumulate_votes as accumulate_votes
+from splatseg_ns.lift.accumulate import seen_in as seen_in
 from splatseg_ns.lift.agreement import iou_of_objects as iou_of_objects
 from splatseg_ns.lift.agreement import vote_agreement as vote_agreement
 from splatseg_ns.lift.corrections import Corrections as Corrections
@@ -18,6 +19,7 @@ from splatseg_ns.lift.object_masks import Shares as Shares
 from splatseg_ns.lift.object_masks import render_label_map as render_label_map
 from splatseg_ns.lift.object_masks import render_nearest_map as render_nearest_map
 from splatseg_ns.lift.object_masks import render_object_mask as render_object_mask
+from splatseg_ns.lift.object_masks import render_share as render_share
 from splatseg_ns.lift.object_masks import render_shares as render_shares
 from splatseg_ns.lift.prune import PruneRule as PruneRule
 from splatseg_ns.lift.prune import Quality as Quality

@@ -14,10 +14,16 @@ from splatseg_ns.lift.views import LabelledView, LabelledViews, Views
 from splatseg_ns.lift.vote_sum import VoteSum
 from splatseg_ns.lift.votes import Votes, as_ids
 from splatseg_ns.raster import Rasterizer
-from splatseg_ns.scene import Splats
+from splatseg_ns.scene import Camera, Splats
 
 Progress = Callable[[int, int], None]
 """Called with the views done and the views to do."""
+
+
+def seen_in(rasterizer: Rasterizer, splats: Splats, camera: Camera) -> Tensor:  # [N] float32
+    """The mass of each Gaussian in all pixels of a camera, whatever they show."""
+    whole = torch.zeros(camera.height, camera.width, dtype=torch.int64)
+    return rasterizer.votes(splats, camera, whole, ids=()).seen
 
 
 def accumulate_votes(

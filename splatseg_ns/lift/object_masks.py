@@ -35,6 +35,17 @@ def render_shares(
 
 
 @torch.no_grad()
+def render_share(
+    rasterizer: Rasterizer,
+    splats: Splats,
+    camera: Camera,
+    rows: Tensor,  # [N] bool
+) -> Tensor:  # [H, W] in [0, 1]
+    """How much of each pixel comes from some Gaussians."""
+    return rasterizer.render(splats, camera, features=rows.to(splats.means)[:, None]).colors[..., 0]
+
+
+@torch.no_grad()
 def render_label_map(
     rasterizer: Rasterizer,
     splats: Splats,

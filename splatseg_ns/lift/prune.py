@@ -11,8 +11,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from splatseg_ns.lift.accumulate import Progress
-from splatseg_ns.lift.refine import Pictures, mean_psnr
+from splatseg_ns.lift.accumulate import Progress, seen_in
+from splatseg_ns.lift.refine import Pictures, mean_of, psnr_of
 from splatseg_ns.lift.ssim import ssim
 from splatseg_ns.raster import Rasterizer
 from splatseg_ns.scene import Camera, Splats
@@ -48,9 +48,7 @@ def contribution(
     """
     total = torch.zeros(len(splats), dtype=torch.float64, device=splats.device)
     for done, camera in enumerate(cameras):
-        whole = torch.zeros(camera.height, camera.width, dtype=torch.int64)
-        votes = rasterizer.votes(splats, camera, whole, ids=())
-        total += votes.seen.to(total) / (camera.width * camera.height)
+        total += seen_in(rasterizer, splats, camera).to(total) / (camera.width * camera.height)
         if progress is not None:
             progress(done + 1, len(cameras))
     return total
@@ -229,15 +227,15 @@ class Quality:
     @torch.no_grad()
     def of(rasterizer: Rasterizer, splats: Splats, pictures: Pictures) -> Quality:
         """Pixels that are not to be used do not count; for the similarity they are black in both."""
-        similarities = []
+        ratios, similarities = [], []
         for position in range(len(pictures)):
             picture = pictures.read(position, splats.device)
             colors, drawn = picture.colors, rasterizer.render(splats, picture.camera).colors.clamp(0.0, 1.0)
+            ratios.append(psnr_of(drawn, picture))
             if picture.valid is not None:
                 colors, drawn = (part * picture.valid[..., None] for part in (colors, drawn))
             similarities.append(float(ssim(drawn, colors)))
-        mean = sum(similarities) / len(similarities) if similarities else None
-        return Quality(mean_psnr(rasterizer, splats, pictures), mean)
+        return Quality(mean_of(ratios), mean_of(similarities))
 
 
 @torch.no_grad()

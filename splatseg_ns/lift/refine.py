@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Protocol
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from splatseg_ns.lift.accumulate import Progress
 from splatseg_ns.lift.labels import BACKGROUND, Labels
+from splatseg_ns.lift.leaves import assembled, detached, leaves_of, optimizer_of
 from splatseg_ns.lift.solvers import Evidence, FlashSplat, Solution, Solver
 from splatseg_ns.lift.ssim import ssim
 from splatseg_ns.lift.views import LabelledView, LabelledViews
@@ -163,13 +164,25 @@ def mean_psnr(rasterizer: Rasterizer, splats: Splats, pictures: Pictures) -> flo
     for position in range(len(pictures)):
         picture = pictures.read(position, splats.device)
         with torch.no_grad():
-            drawn = rasterizer.render(splats, picture.camera).colors.clamp(0.0, 1.0)
-        errors = (drawn - picture.colors).square()
-        if picture.valid is not None:
-            errors = errors[picture.valid]
-        if errors.numel():
-            ratios.append(-10.0 * math.log10(max(float(errors.double().mean()), 1e-12)))
-    return sum(ratios) / len(ratios) if ratios else None
+            ratios.append(psnr_of(rasterizer.render(splats, picture.camera).colors.clamp(0.0, 1.0), picture))
+    return mean_of(ratios)
+
+
+def psnr_of(
+    drawn: Tensor,  # [H, W, 3]
+    picture: Picture,
+) -> float | None:
+    """Of one view; None if no pixel of it is to be used."""
+    errors = (drawn - picture.colors).square()
+    if picture.valid is not None:
+        errors = errors[picture.valid]
+    return -10.0 * math.log10(max(float(errors.double().mean()), 1e-12)) if errors.numel() else None
+
+
+def mean_of(values: Sequence[float | None]) -> float | None:
+    """Of those that there are; None if there are none."""
+    there = [value for value in values if value is not None]
+    return sum(there) / len(there) if there else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -269,16 +282,17 @@ def _fit(
     labels: Labels | None,
     progress: Progress | None,
 ) -> Splats:
-    leaves = _leaves(splats)
-    optimizer, schedule = _optimizer(leaves, config, scene_extent(splats, pictures.cameras))
+    leaves = leaves_of(splats)
+    rates = _rates(config, scene_extent(splats, pictures.cameras))
+    optimizer, schedule = optimizer_of(leaves, rates, config.steps, config.last_rate)
     random = torch.Generator().manual_seed(config.seed)
     waiting: list[int] = []
     for step in range(config.steps):
         if labels is None or (step and step % config.revote_every == 0):
-            labels = solver.solve(Evidence.of(rasterizer, _detached(splats, leaves), labelled, ids)).labels
+            labels = solver.solve(Evidence.of(rasterizer, detached(splats, leaves), labelled, ids)).labels
         waiting = waiting or torch.randperm(len(pictures), generator=random).tolist()
         position = waiting.pop()
-        current, picture = _assembled(splats, leaves), pictures.read(position, splats.device)
+        current, picture = assembled(splats, leaves), pictures.read(position, splats.device)
         target = next((_Target.of(view, ids, random) for view in labelled.read([position])), None)
         channels = [view_colors(current, picture.camera)]
         if target is not None and config.label_weight:
@@ -293,7 +307,7 @@ def _fit(
         schedule.step()
         if progress is not None:
             progress(step + 1, config.steps)
-    return _detached(splats, leaves)
+    return detached(splats, leaves)
 
 
 @dataclass(frozen=True, eq=False)
@@ -324,30 +338,8 @@ class _Target:
         return label_error(shares, self.columns.to(shares.device), counted)
 
 
-def _leaves(splats: Splats) -> dict[str, Tensor]:
-    """Copies of the parameters that collect gradients, the harmonics in two parts that learn at their own rates."""
-    parts = {**splats.tensors(), "constant": splats.sh[:, :1], "higher": splats.sh[:, 1:]}
-    # A learning rate means an angle only for quaternions of length one.
-    parts["raw_quats"] = splats.quats
-    del parts["sh"]
-    return {name: part.detach().clone().requires_grad_() for name, part in parts.items()}
-
-
-def _assembled(splats: Splats, leaves: dict[str, Tensor]) -> Splats:
-    """The splats with the parameters as they are now."""
-    own = {name: leaf for name, leaf in leaves.items() if name not in ("constant", "higher")}
-    return replace(splats, **own, sh=torch.cat([leaves["constant"], leaves["higher"]], dim=1))
-
-
-@torch.no_grad()
-def _detached(splats: Splats, leaves: dict[str, Tensor]) -> Splats:
-    return _assembled(splats, {name: leaf.detach() for name, leaf in leaves.items()})
-
-
-def _optimizer(
-    leaves: dict[str, Tensor], config: Refine, extent: float
-) -> tuple[torch.optim.Adam, torch.optim.lr_scheduler.LambdaLR]:
-    rates = {
+def _rates(config: Refine, extent: float) -> dict[str, float]:
+    return {
         "means": config.means_rate * extent,
         "raw_quats": config.quats_rate,
         "log_scales": config.scales_rate,
@@ -355,11 +347,3 @@ def _optimizer(
         "constant": config.colors_rate,
         "higher": config.colors_rate * _HIGHER_HARMONICS,
     }
-    # Gradients of a mean over pixels are tiny; Adam's usual epsilon would drown them.
-    optimizer = torch.optim.Adam([{"params": [leaves[name]], "lr": rate} for name, rate in rates.items()], eps=1e-15)
-
-    def share_of_rate(step: int) -> float:
-        fallen = 0.5 - 0.5 * math.cos(math.pi * step / config.steps)
-        return 1.0 - (1.0 - config.last_rate) * fallen
-
-    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, share_of_rate)

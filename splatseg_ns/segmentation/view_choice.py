@@ -26,10 +26,18 @@ def spread_out(cameras: Sequence[Camera]) -> list[int]:
     middle = stands.mean(dim=0)
     spread = float((stands - middle).norm(dim=1).mean())
     places = torch.cat([stands / max(spread, 1e-12), _DIRECTION * looks], dim=1)
-    chosen = [int((places - places.mean(dim=0)).norm(dim=1).argmin())]
-    distance = (places - places[chosen[0]]).norm(dim=1)
-    while len(chosen) < len(cameras):
-        # Those that have been chosen are never the farthest, even where cameras stand in one place.
+    return farthest_first(places, int((places - places.mean(dim=0)).norm(dim=1).argmin()))
+
+
+def farthest_first(
+    places: Tensor,  # [N, D]
+    start: int,
+) -> list[int]:
+    """All places from one of them on, each next one as far away as can be from all before it."""
+    chosen = [start]
+    distance = (places - places[start]).norm(dim=1)
+    while len(chosen) < len(places):
+        # Those that have been chosen are never the farthest, even where several are one place.
         distance[chosen[-1]] = -1.0
         chosen.append(int(distance.argmax()))
         distance = torch.minimum(distance, (places - places[chosen[-1]]).norm(dim=1))
