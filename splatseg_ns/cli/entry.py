@@ -43,6 +43,9 @@ COMMANDS = {
     "remove": CommandEntry("splatseg_ns.cli.remove", "Remove", "Write the scene without some objects, as a run."),
     "inpaint": CommandEntry("splatseg_ns.cli.inpaint", "Inpaint", "Fill in what removed objects hid, as a run."),
     "prune": CommandEntry("splatseg_ns.cli.prune", "Prune", "Write the scene without what its pictures can spare."),
+    "transfer": CommandEntry(
+        "splatseg_ns.cli.transfer", "Transfer", "Find parts of objects by a few annotated pictures."
+    ),
     "eval": CommandEntry("splatseg_ns.cli.eval", "Eval", "Judge the objects by masks of held-out views."),
 }
 

@@ -14,7 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from splatseg_ns.cli.console import output, progress, say, table
-from splatseg_ns.cli.inputs import SceneInputs
+from splatseg_ns.cli.eval_parts import alone_or_why, judge_parts, part_scores_json, print_part_scores
+from splatseg_ns.cli.layers import LayerInputs
 from splatseg_ns.cli.masks import mask_shares
 from splatseg_ns.cli.objects import chosen_objects
 from splatseg_ns.edit.alone import isolate, masks_of
@@ -35,10 +36,11 @@ from splatseg_ns.segmentation.evaluation import (
     panoptic_quality,
 )
 from splatseg_ns.segmentation.frames import Frame
+from splatseg_ns.segmentation.transfer_recipe import recipe_of
 
 
 @dataclass(kw_only=True)
-class Eval(SceneInputs):
+class Eval(LayerInputs):
     """Judge the objects by the masks of views that did not vote.
 
     IoU, pixel accuracy and boundary IoU (2 % of the diagonal) of the masks that the objects have in the views, and the
@@ -46,6 +48,9 @@ class Eval(SceneInputs):
     views in which the truth shows it on at least 0.05 % of the picture; what is drawn in other views does not count
     there. Pooled IoU and accuracy are over the pixels of all views together. An object that no true one is matched
     with has the IoU 0, or none where it is not drawn either. Means are over the objects that have the score.
+
+    With --parts: recall and IoU of each kind of part, as the parts have it and as each view alone has it, by the
+    examples of the transfer. Both are means over the views that show the kind, then over the kinds.
     """
 
     masks: Path
@@ -66,12 +71,16 @@ class Eval(SceneInputs):
     json: bool = False
     """Print one JSON object; scores from 0 to 1."""
 
+    examples: Path | None = None
+    """With --parts: the examples of the transfer, if they have been moved."""
+
     pictures: Path | None = None
     """A folder for sheets of each view: picture, truth, ours, difference."""
 
     format: Annotated[LabelFolderConfig, tyro.conf.arg(name="")] = field(default_factory=LabelFolderConfig)
 
     def run(self) -> None:
+        self._check_options()
         splats, document = self.load()
         chosen = chosen_objects(document, self.objects) or list(document.objects)
         if not chosen:
@@ -85,9 +94,11 @@ class Eval(SceneInputs):
             raise ValueError(f"{self.masks}: none of the {len(views)} views of --split {self.split} has a label map")
         frame = self.frame(rasterizer, splats, capture)
         moved = frame.move(replace(attached, views=views)).views
+        if self.parts:
+            self._judge_parts(rasterizer, splats, moved, document, folder)
+            return
         labelled = LabelledViews(moved)
-        hard = Labels(document.labels, torch.zeros(len(document), dtype=torch.float64))
-        shares = mask_shares(document) if self.soft else hard
+        shares = mask_shares(document) if self.soft else hard_labels(document)
         with progress("masks") as report:
             judged = draw_objects(rasterizer, splats, labelled, shares, document.ids, report)
         alone = self._alone(rasterizer, splats, document, chosen, capture, frame)
@@ -104,6 +115,33 @@ class Eval(SceneInputs):
         _print_scores(result)
         if panoptic is not None:
             _print_panoptic(panoptic)
+        if self.pictures is not None:
+            say(f"wrote {self.pictures}")
+
+    def _check_options(self) -> None:
+        if self.examples is not None and not self.parts:
+            raise ValueError("--examples is about parts; give --parts with it, or leave it out")
+        if self.parts and (self.objects or self.panoptic):
+            raise ValueError("--parts judges all kinds of parts; leave --objects and --panoptic out")
+
+    def _judge_parts(
+        self,
+        rasterizer: Rasterizer,
+        splats: Splats,
+        views: Sequence[View],
+        parts: Segmentation,
+        folder: LabelFolder,
+    ) -> None:
+        alone, why = alone_or_why(recipe_of(parts, self.examples), self.objects_beside(), self.torch_device())
+        judged = [view for view in views if view.label_source]
+        shares = mask_shares(parts) if self.soft else hard_labels(parts)
+        together, apart = judge_parts(rasterizer, splats, judged, parts, shares, folder.names, alone, self.pictures)
+        if self.json:
+            print(part_scores_json(together, apart, len(judged)))
+            return
+        print_part_scores(together, apart, len(judged))
+        if why:
+            say(why)
         if self.pictures is not None:
             say(f"wrote {self.pictures}")
 
@@ -128,6 +166,11 @@ class Eval(SceneInputs):
         except NoVotesError:
             return document.labels
         return alone.labels
+
+
+def hard_labels(document: Segmentation) -> Labels:
+    """What was decided, all or nothing."""
+    return Labels(document.labels, torch.zeros(len(document), dtype=torch.float64))
 
 
 def write_sheets(

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from splatseg_ns.cli.console import output, say, table
-from splatseg_ns.cli.inputs import SceneInputs
+from splatseg_ns.cli.layers import LayerInputs
 from splatseg_ns.cli.objects import chosen_objects
 from splatseg_ns.cli.revote import isolated, placed_capture
 from splatseg_ns.edit.extract import ExportedObject, export_objects, with_gamma
@@ -18,7 +18,7 @@ from splatseg_ns.segmentation import SceneObject, Segmentation
 
 
 @dataclass(kw_only=True)
-class Export(SceneInputs):
+class Export(LayerInputs):
     """Write objects as standard .ply files, all other Gaussians as remainder.ply, and the labels as labels.npz.
 
     An object loses what was hidden in it and shows only once it stands alone: its Gaussians vote again, drawn without

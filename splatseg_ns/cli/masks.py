@@ -12,7 +12,7 @@ from torch import Tensor
 
 from splatseg_ns.cli.camera_path import read_camera_path
 from splatseg_ns.cli.console import progress, say
-from splatseg_ns.cli.inputs import SceneInputs
+from splatseg_ns.cli.layers import LayerInputs
 from splatseg_ns.edit.extract import decided_labels
 from splatseg_ns.lift import (
     FlashSplat,
@@ -31,7 +31,7 @@ from splatseg_ns.segmentation import Segmentation
 
 
 @dataclass(kw_only=True)
-class Masks(SceneInputs):
+class Masks(LayerInputs):
     """Write masks of the objects in any views, which 'splatseg label' takes back.
 
     visible: a label map per view; amodal: a folder per object, called by its id, with a mask per view of the object

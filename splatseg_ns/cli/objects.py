@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from splatseg_ns.cli.console import output, say, table
-from splatseg_ns.cli.inputs import SceneInputs
+from splatseg_ns.cli.layers import LayerInputs
 from splatseg_ns.segmentation import EditingSession, ObjectRef, SceneObject, Segmentation
+from splatseg_ns.segmentation.parts import owners_of
 
 
 @dataclass(kw_only=True)
-class Objects(SceneInputs):
+class Objects(LayerInputs):
     """List the objects; before that rename, show, hide, merge and delete, in this order.
 
     An object is named by its name or its id.
@@ -54,7 +55,8 @@ class Objects(SceneInputs):
             session.delete(*refs(self.delete))
         if session.document is not document:
             self.store().save(session.document)
-        _print(session.document)
+        objects = self.objects_beside()
+        _print(session.document, None if objects is None else owners_of(session.document, objects))
 
 
 def object_ref(document: Segmentation, word: str) -> ObjectRef:
@@ -68,13 +70,16 @@ def chosen_objects(document: Segmentation, words: Sequence[str]) -> list[SceneOb
     return list(found.values())
 
 
-def _print(document: Segmentation) -> None:
+def _print(document: Segmentation, owners: Mapping[int, SceneObject | None] | None) -> None:
+    """``owners``: of parts, the objects that they belong to."""
     counts = document.counts()
-    rows = table("Objects", "id", "name", "Gaussians", "visible", "colour")
+    title, columns = ("Objects", ()) if owners is None else ("Parts", ("object",))
+    rows = table(title, "id", "name", "Gaussians", "visible", "colour", *columns)
     for entry in document.objects:
         color = "#{:02x}{:02x}{:02x}".format(*entry.color)
-        rows.add_row(str(entry.id), entry.name, str(counts[entry.id]), "yes" if entry.visible else "no", color)
+        owner = [] if owners is None else [owner.name if (owner := owners[entry.id]) else "-"]
+        rows.add_row(str(entry.id), entry.name, str(counts[entry.id]), "yes" if entry.visible else "no", color, *owner)
     output().print(rows)
     rest = len(document) - sum(counts.values())
     hidden = "" if document.background_visible else ", and are hidden"
-    say(f"{rest} of {len(document)} Gaussians belong to no object{hidden}")
+    say(f"{rest} of {len(document)} Gaussians belong to no {'object' if owners is None else 'part'}{hidden}")

@@ -2,6 +2,7 @@
 
 from splatseg_ns.lift.accumulate import Progress as Progress
 from splatseg_ns.lift.accumulate import accumulate_folds as accumulate_folds
+from splatseg_ns.lift.accumulate import accumulate_shares as accumulate_shares
 from splatseg_ns.lift.accumulate import accumulate_votes as accumulate_votes
 from splatseg_ns.lift.accumulate import seen_in as seen_in
 from splatseg_ns.lift.agreement import iou_of_objects as iou_of_objects

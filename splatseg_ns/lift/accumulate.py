@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from splatseg_ns.lift.folds import Folds
 from splatseg_ns.lift.views import LabelledView, LabelledViews, Views
 from splatseg_ns.lift.vote_sum import VoteSum
 from splatseg_ns.lift.votes import Votes, as_ids
-from splatseg_ns.raster import Rasterizer
+from splatseg_ns.raster import Rasterizer, ViewVotes
 from splatseg_ns.scene import Camera, Splats
 
 Progress = Callable[[int, int], None]
@@ -86,3 +86,24 @@ def accumulate_folds(
         if progress is not None:
             progress(done + 1, len(positions))
     return Folds(tuple(ranks.sum_votes(part.votes()) for part in sums))
+
+
+@torch.no_grad()
+def accumulate_shares(
+    rasterizer: Rasterizer,
+    splats: Splats,
+    views: Iterable[tuple[Camera, Tensor]],  # each [H, W, L], >= 0
+    ids: Tensor,  # [L] int64, ascending
+) -> Votes:
+    """The votes of pixels that belong to several labels, each to some share of it: alpha * T * share.
+
+    With shares of 0 and 1 these are the votes of label maps. A pixel counts as much as its shares add up to.
+    """
+    total = VoteSum(len(splats), ids)
+    for camera, shares in views:
+        mass = rasterizer.lift(splats, camera, shares.to(splats.device)).cpu()
+        entries = mass > 0
+        offsets = torch.nn.functional.pad(entries.sum(dim=1).cumsum(0), (1, 0))
+        columns = entries.nonzero()[:, 1]
+        total.add(ViewVotes(ids, offsets, columns, mass[entries], mass.sum(dim=1)))
+    return total.votes()

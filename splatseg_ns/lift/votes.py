@@ -145,6 +145,14 @@ class Votes:
         kept = column >= 0
         return _sorted_votes(wanted, self.rows[kept], wanted[column[kept]], self.mass[kept], self.seen)
 
+    def relabelled(
+        self,
+        labels: Tensor,  # [M] int64, of each entry; in a row each at most once
+    ) -> Votes:
+        """The same entries for other labels; those that get -1 count for ``seen`` alone."""
+        kept = labels >= 0
+        return _sorted_votes(labels[kept].unique(), self.rows[kept], labels[kept], self.mass[kept], self.seen)
+
     def with_share(
         self,
         label: int,

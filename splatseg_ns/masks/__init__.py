@@ -1,6 +1,11 @@
 """Masks in 2D: what folders hold, without any splat."""
 
 from splatseg_ns.masks.embedding_cache import CachedSegmenter as CachedSegmenter
+from splatseg_ns.masks.features import Averaged as Averaged
+from splatseg_ns.masks.features import CachedFeatures as CachedFeatures
+from splatseg_ns.masks.features import FeatureExtractor as FeatureExtractor
+from splatseg_ns.masks.features import FeatureName as FeatureName
+from splatseg_ns.masks.features import features_named as features_named
 from splatseg_ns.masks.folder import LabelFolder as LabelFolder
 from splatseg_ns.masks.folder import LabelFolderConfig as LabelFolderConfig
 from splatseg_ns.masks.inpainter import Inpainter as Inpainter

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Condition, Lock, Thread
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -39,17 +40,36 @@ _OURS = {".npz", ".tmp"}
 _UNREADABLE = (OSError, EOFError, KeyError, ValueError, NotImplementedError, zipfile.BadZipFile)
 
 
-class CachedSegmenter:
-    """A segmenter that reads no picture twice, in this run or a later one. May be asked from several threads."""
+class PictureReader(Protocol):
+    """Makes embeddings of pictures, as every segmenter does."""
+
+    @property
+    def name(self) -> str:
+        """Of the model and its weights: embeddings of one name can be exchanged."""
+        ...
+
+    def embed(
+        self,
+        image: Tensor,  # [H, W, 3] uint8
+    ) -> Embedding:
+        """Read a picture."""
+        ...
+
+
+_Reader = TypeVar("_Reader", bound=PictureReader)
+
+
+class CachedReader(Generic[_Reader]):
+    """Reads no picture twice, in this run or a later one. May be asked from several threads."""
 
     def __init__(
         self,
-        segmenter: Segmenter,
+        reader: _Reader,
         folder: Path | None = None,
         most_bytes: int = _ON_DISK,
     ) -> None:
         """``folder`` is by default the user's; the files that were not used for longest go beyond ``most_bytes``."""
-        self.segmenter = segmenter
+        self.reader = reader
         self._root = folder or _user_folder()
         self._most_bytes = most_bytes
         self._kept: OrderedDict[str, Embedding] = OrderedDict()
@@ -62,12 +82,8 @@ class CachedSegmenter:
 
     @property
     def name(self) -> str:
-        """That of the segmenter within."""
-        return self.segmenter.name
-
-    def predict(self, embedding: Embedding, prompts: Prompts) -> Candidates:
-        """Answer questions about a picture that has been read."""
-        return self.segmenter.predict(embedding, prompts)
+        """That of the reader within."""
+        return self.reader.name
 
     def embed(
         self,
@@ -147,7 +163,7 @@ class CachedSegmenter:
         """Read a picture that is marked as in work, and keep what comes of it."""
         try:
             with reading_threads(at_once):
-                embedding = self.segmenter.embed(image)
+                embedding = self.reader.embed(image)
             with self._changed:
                 self._keep(key, embedding)
             self._write(key, embedding)
@@ -201,6 +217,23 @@ class CachedSegmenter:
 
     def _path(self, key: str) -> Path:
         return self._root / re.sub(r"[^\w-]+", "-", self.name) / f"{key}.npz"
+
+
+class CachedSegmenter(CachedReader[Segmenter]):
+    """A segmenter that reads no picture twice, in this run or a later one. May be asked from several threads."""
+
+    @property
+    def segmenter(self) -> Segmenter:
+        """The one within."""
+        return self.reader
+
+    @segmenter.setter
+    def segmenter(self, other: Segmenter) -> None:
+        self.reader = other
+
+    def predict(self, embedding: Embedding, prompts: Prompts) -> Candidates:
+        """Answer questions about a picture that has been read."""
+        return self.reader.predict(embedding, prompts)
 
 
 def _user_folder() -> Path:

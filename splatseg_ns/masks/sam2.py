@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from splatseg_ns.masks.hub import Published, read_model
 from splatseg_ns.masks.sam import content_name
 from splatseg_ns.masks.segmenter import Candidates, Embedding, Prompts, reading_threads
 
@@ -30,8 +28,7 @@ _CERTAIN = 10.0
 _FIRMEST = 32.0
 """Logits of earlier answers are cut off there, as in SAM 2's own code."""
 
-_FILES = "config.json and model.safetensors"
-_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+_PUBLISHED = Published("SAM 2", "sam2", DEFAULT_CHECKPOINT)
 
 
 class Sam2:
@@ -162,85 +159,13 @@ class _Squares:
 
 def sam2(checkpoint: str | Path | None = None, device: torch.device | str = "cpu") -> Sam2:
     """SAM 2 from a folder, or by its name on the Hugging Face hub; models for pictures and for videos both do."""
-    return Sam2(_read("Sam2Model", checkpoint, {"sam2", "sam2_video"}).to(device))
+    classes = {"sam2": "Sam2Model", "sam2_video": "Sam2Model"}
+    return Sam2(read_model(_PUBLISHED, classes, checkpoint).to(device))
 
 
 def sam2_video(checkpoint: str | Path | None = None, device: torch.device | str = "cpu") -> Sam2Video:
     """SAM 2 for videos, from a folder, or by its name on the Hugging Face hub."""
-    return Sam2Video(_read("Sam2VideoModel", checkpoint, {"sam2_video"}).to(device))
-
-
-def _read(
-    model_class: str,
-    checkpoint: str | Path | None,
-    types: set[str],  # that its config.json may name
-) -> Any:
-    """A model with all its weights."""
-    try:
-        import transformers
-        from safetensors import SafetensorError
-    except ImportError as error:
-        raise ImportError("SAM 2 needs transformers; pip install 'splatseg_ns[sam2]'") from error
-    name = str(checkpoint or DEFAULT_CHECKPOINT)
-    if Path(name).is_file():
-        raise ValueError(f"{name}: a file; SAM 2 is read from a folder with {_FILES}")
-    is_folder = Path(name).is_dir()
-    if not (Path(name, "config.json").is_file() if is_folder else _HUB_NAME.fullmatch(name)):
-        raise FileNotFoundError(_advice(name))
-    options: dict[str, Any] = {
-        "dtype": torch.float32,
-        "use_safetensors": True,
-        "output_loading_info": True,
-    }
-    try:
-        with _quiet(transformers):
-            options["local_files_only"] = is_folder or _is_fetched(name)
-            config, _ = transformers.PreTrainedConfig.get_config_dict(
-                name, local_files_only=options["local_files_only"]
-            )
-            found = config.get("model_type")
-            if found not in types:
-                raise ValueError(f"{name}: a model of type {found}; give one of type {' or '.join(sorted(types))}")
-            model, info = getattr(transformers, model_class).from_pretrained(name, **options)
-    except OSError as error:
-        raise FileNotFoundError(_advice(name)) from error
-    except (SafetensorError, RuntimeError) as error:
-        raise ValueError(f"{name}: its weights cannot be read; download model.safetensors again") from error
-    if info["missing_keys"] or info["mismatched_keys"]:
-        raise ValueError(f"{name}: {len(info['missing_keys'])} of its weights are missing; download {_FILES} again")
-    return model
-
-
-def _advice(name: str) -> str:
-    return (
-        f"{name}: no folder with {_FILES}, and not to be had from the Hugging Face hub; download the two from "
-        f"https://huggingface.co/{DEFAULT_CHECKPOINT} (or its larger siblings) into a folder, and give that"
-    )
-
-
-def _is_fetched(name: str) -> bool:
-    """Whether transformers has fetched it before, and need not ask for it again."""
-    from huggingface_hub import try_to_load_from_cache
-
-    return all(isinstance(try_to_load_from_cache(name, file), str) for file in _FILES.split(" and "))
-
-
-@contextmanager
-def _quiet(transformers: Any) -> Iterator[None]:
-    """Keeps what is said of layers and of every try to reach the hub to itself."""
-    noise = transformers.logging
-    hub = logging.getLogger("huggingface_hub")
-    before, bars, hub_before = noise.get_verbosity(), noise.is_progress_bar_enabled(), hub.level
-    noise.set_verbosity_error()
-    noise.disable_progress_bar()
-    hub.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        noise.set_verbosity(before)
-        if bars:
-            noise.enable_progress_bar()
-        hub.setLevel(hub_before)
+    return Sam2Video(read_model(_PUBLISHED, {"sam2_video": "Sam2VideoModel"}, checkpoint).to(device))
 
 
 def _enlarged(

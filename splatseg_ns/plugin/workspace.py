@@ -37,7 +37,7 @@ from splatseg_ns.plugin.trainer import CONFIG_FILE
 from splatseg_ns.plugin.worker import Report
 from splatseg_ns.raster import Rasterizer
 from splatseg_ns.scene import BACKGROUND, Camera, Capture, PixelRect, Splats, View
-from splatseg_ns.segmentation import EditingSession, SceneObject, Segmentation
+from splatseg_ns.segmentation import EditingSession, SceneObject, Segmentation, SegmentationStore
 from splatseg_ns.segmentation.clicked_scene import ClickedScene
 from splatseg_ns.segmentation.clicking import earlier_prompts, known_before, with_found
 from splatseg_ns.segmentation.everything import FindEverything, find_everything
@@ -47,6 +47,9 @@ from splatseg_ns.segmentation.propagate import FoundObject, Propagate, find_obje
 
 Combination = Literal["add", "subtract", "intersect"]
 """What becomes of an object with what was pointed at."""
+
+Layer = Literal["objects", "parts"]
+"""What a segmentation is worked on: its objects, or the parts of these that a transfer has found."""
 
 Command = Literal["export", "extract", "remove"]
 """Of ``splatseg``, that does to a run what the panel does."""
@@ -62,6 +65,20 @@ T = TypeVar("T")
 
 class ChangedElsewhereError(RuntimeError):
     """Another program has saved the segmentation meanwhile."""
+
+
+class _LayerAtWork:
+    """A layer while it is worked on, and what of it is saved."""
+
+    def __init__(self, store: SegmentationStore, splats: Splats, stored: bool) -> None:
+        """``stored``: with what is kept there."""
+        self.store = store
+        self.stamp = store.stamp()
+        self.session = EditingSession(store.load(splats) if stored else Segmentation.of(splats), splats)
+        self.saved = self.session.document
+        # Another program may replace the votes; undo is to bring them back.
+        with suppress(ValueError, OSError):
+            self.saved.votes()
 
 
 class Workspace:
@@ -80,37 +97,45 @@ class Workspace:
         self.run, self.splats, self.rasterizer, self.saves = run, splats, rasterizer, saves
         self._make_segmenter = segmenter
         self._lock = RLock()
-        self._store = run.store
-        self._stamp = self._store.stamp()
-        stored = saves and self._store.exists()
-        self._session = EditingSession(self._store.load(splats) if stored else Segmentation.of(splats), splats)
-        self._saved = self._session.document
-        # Another program may replace the votes; undo is to bring them back.
-        with suppress(ValueError, OSError):
-            self._saved.votes()
+        self.layer: Layer = "objects"
+        self._at_work = _LayerAtWork(run.store, splats, saves and run.store.exists())
+        self._layers: dict[Layer, _LayerAtWork] = {"objects": self._at_work}
 
     # The document
+
+    def layers(self) -> tuple[Layer, ...]:
+        """Those that there are; there need not be parts."""
+        return ("objects", "parts") if self.saves and self.run.store.parts.exists() else ("objects",)
+
+    def show_layer(self, layer: Layer) -> None:
+        """Work on another layer from here on."""
+        with self._lock:
+            if layer not in self.layers():
+                raise ValueError("no parts are there; find some with 'splatseg transfer'")
+            if layer not in self._layers:
+                self._layers[layer] = _LayerAtWork(self.run.store.parts, self.splats, stored=True)
+            self.layer, self._at_work = layer, self._layers[layer]
 
     @property
     def document(self) -> Segmentation:
         """As it is now."""
-        return self._session.document
+        return self._at_work.session.document
 
     @property
     def undo_name(self) -> str | None:
         """The operation that ``undo`` would take back."""
-        return self._session.undo_name
+        return self._at_work.session.undo_name
 
     @property
     def redo_name(self) -> str | None:
         """The operation that ``redo`` would do again."""
-        return self._session.redo_name
+        return self._at_work.session.redo_name
 
     def do(self, operation: Callable[[EditingSession], T]) -> T:
         """Have something done to the document, and save it."""
         with self._lock:
             self._take_over()
-            result = operation(self._session)
+            result = operation(self._at_work.session)
             self._save()
             return result
 
@@ -127,20 +152,22 @@ class Workspace:
 
     def _take_over(self) -> None:
         """Show what another program has saved, rather than write over it."""
-        stamp = self._store.stamp()
-        if not self.saves or stamp == self._stamp or stamp is None:
+        at_work = self._at_work
+        stamp = at_work.store.stamp()
+        if not self.saves or stamp == at_work.stamp or stamp is None:
             return
-        self._session.adopt("load", self._store.load(self.splats))
-        self._stamp, self._saved = stamp, self._session.document
+        at_work.session.adopt("load", at_work.store.load(self.splats))
+        at_work.stamp, at_work.saved = stamp, at_work.session.document
         raise ChangedElsewhereError(
             "another program has changed the segmentation; what it saved is shown now, undo brings back what was here"
         )
 
     def _save(self) -> None:
-        if not self.saves or self._session.document is self._saved:
+        at_work = self._at_work
+        if not self.saves or at_work.session.document is at_work.saved:
             return
-        self._session.saved(self._store.save(self._session.document))
-        self._stamp, self._saved = self._store.stamp(), self._session.document
+        at_work.session.saved(at_work.store.save(at_work.session.document))
+        at_work.stamp, at_work.saved = at_work.store.stamp(), at_work.session.document
 
     # Pointing
 
@@ -284,6 +311,8 @@ class Workspace:
         names = self.document.names
         words = ["splatseg", name, "--load-config", str(self.config_file), "--objects"]
         words += [entry.name if str(entry.id) in names else str(entry.id) for entry in objects]
+        if self.layer == "parts":
+            words.append("--parts")
         if name == "export":
             words += ["--out", str(self.run.folder / EXPORTS)]
         return shlex.join(words)

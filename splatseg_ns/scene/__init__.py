@@ -29,3 +29,4 @@ from splatseg_ns.scene.undistort import Undistortion as Undistortion
 from splatseg_ns.scene.undistort import undistortion as undistortion
 from splatseg_ns.scene.view import Split as Split
 from splatseg_ns.scene.view import View as View
+from splatseg_ns.scene.view import read_picture as read_picture

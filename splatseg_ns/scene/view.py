@@ -53,7 +53,7 @@ class View:
 
     def image(self) -> Tensor:  # [h, w, 3] uint8
         """The undistorted picture."""
-        picture = _read_picture(self.image_path)
+        picture = read_picture(self.image_path)
         self._check_size(picture, f"{self.image_path}: the picture")
         return self._undistortion.picture(picture)
 
@@ -105,7 +105,8 @@ def view_names(
     return names if len(set(names)) == len(names) else [path.as_posix() for path in pictures]
 
 
-def _read_picture(path: Path) -> Tensor:  # [H, W, 3] uint8
+def read_picture(path: Path) -> Tensor:  # [H, W, 3] uint8
+    """A picture as it is on disk, in colours of 8 bits."""
     with Image.open(path) as picture:
         if picture.mode.startswith(("I", "F")):
             raise ValueError(f"{path}: a picture of mode {picture.mode}; convert it to 8 bits per channel")

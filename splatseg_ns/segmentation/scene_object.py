@@ -41,6 +41,8 @@ class SceneObject:
     color: Color
     visible: bool = True
     provenance: Provenance = field(default_factory=Provenance)
+    kind: str = ""
+    """Of a part what it is on any object, such as handle; objects have none."""
 
     def __post_init__(self) -> None:
         if type(self.id) is not int or self.id < 1:
@@ -48,6 +50,8 @@ class SceneObject:
         check_name(self.name)
         if not isinstance(self.visible, bool):
             raise ValueError(f"object {self.name}: visible is true or false, got {self.visible!r}")
+        if not isinstance(self.kind, str):
+            raise ValueError(f"object {self.name}: its kind is text, got {self.kind!r}")
         object.__setattr__(self, "color", as_color(self.color))
 
     @staticmethod

@@ -41,6 +41,9 @@ from splatseg_ns.segmentation.scene_object import Provenance, SceneObject
 SCHEMA_VERSION = 1
 """Of objects.json. A file of a higher one is refused, because its meaning is unknown."""
 
+PARTS_FOLDER = "parts"
+"""Where in the folder of a document its layer of parts is."""
+
 _OBJECTS = "objects.json"
 _PARTS = ("labels", "votes")
 _HASH_BLOCK = 1 << 22
@@ -54,6 +57,11 @@ class SegmentationStore:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "folder", Path(self.folder))
+
+    @property
+    def parts(self) -> SegmentationStore:
+        """Where the parts of the document's objects are kept: a document in a folder within this one."""
+        return SegmentationStore(self.folder / PARTS_FOLDER)
 
     def exists(self) -> bool:
         """Whether a document has been saved here."""
@@ -235,6 +243,7 @@ def _content_of(document: Segmentation, digests: Mapping[str, str | None]) -> di
                 "visible": entry.visible,
                 "gaussians": counts[entry.id],
                 "provenance": asdict(entry.provenance),
+                **({"kind": entry.kind} if entry.kind else {}),
             }
             for entry in document.objects
         ],
@@ -260,6 +269,7 @@ def _document_of(content: Mapping[str, Any], labels: Tensor, votes: Callable[[],
             color=as_color(entry["color"]),
             visible=entry["visible"],
             provenance=Provenance(**entry["provenance"]),
+            kind=entry.get("kind", ""),
         )
         for entry in content["objects"]
     )

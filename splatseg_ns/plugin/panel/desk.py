@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 from splatseg_ns.masks import Color
 from splatseg_ns.plugin.display import Accent, Look, ScreenMask
 from splatseg_ns.plugin.worker import Report, Work, Worker
-from splatseg_ns.plugin.workspace import Combination, Workspace
+from splatseg_ns.plugin.workspace import Combination, Layer, Workspace
 from splatseg_ns.scene import error_line
 from splatseg_ns.segmentation import SceneObject
 from splatseg_ns.segmentation.pointing import Preview
@@ -111,6 +111,15 @@ class Desk:
         self.selected = None
         self._overview = True
         self.refresh()
+
+    def show_layer(self, layer: Layer) -> None:
+        """Work on another layer, with all of it shown."""
+        if self.worker.work is not None:
+            raise ValueError(f"{self.worker.work.name} is going on; wait for it, or cancel it")
+        try:
+            self.workspace.show_layer(layer)
+        finally:
+            self.overview()
 
     def do(self, operation: Callable[[Any], Any]) -> None:
         """Have something done to the document, and show what comes of it."""

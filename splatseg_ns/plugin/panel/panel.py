@@ -17,6 +17,7 @@ from splatseg_ns.plugin.moving import install, refresh
 from splatseg_ns.plugin.panel.desk import Desk
 from splatseg_ns.plugin.panel.edit import EditSection
 from splatseg_ns.plugin.panel.files import FilesSection
+from splatseg_ns.plugin.panel.layer import LayerSection
 from splatseg_ns.plugin.panel.masks import MasksSection
 from splatseg_ns.plugin.panel.objects import ObjectsSection
 from splatseg_ns.plugin.panel.outputs import OutputSwitch
@@ -150,7 +151,7 @@ class _Opened:
         self.outputs = OutputSwitch(viewer.control_panel)
         server = viewer.viser_server
         with folder:
-            status = StatusSection(desk, server.gui)
+            status, layer = StatusSection(desk, server.gui), LayerSection(desk, server.gui)
             self.select = SelectSection(desk, viewer, server.gui)
             objects = ObjectsSection(desk, server.gui, self.select.refine)
             edit, masks, files = (
@@ -158,7 +159,7 @@ class _Opened:
                 MasksSection(desk, server.gui),
                 FilesSection(desk, server),
             )
-        desk.sections += [status, self.select, objects, edit, masks, files]
+        desk.sections += [status, layer, self.select, objects, edit, masks, files]
         desk.refresh()
 
     def close(self) -> None:

@@ -1,0 +1,154 @@
+"""``splatseg eval --parts``: kinds of parts judged by the maps of held-out views, beside what each view alone says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from splatseg_ns.cli.console import output, progress, say, table
+from splatseg_ns.lift import LabelledViews, Shares, render_label_map, render_share
+from splatseg_ns.masks import Color, LabelName
+from splatseg_ns.masks.examples import Examples
+from splatseg_ns.raster import Rasterizer
+from splatseg_ns.scene import BACKGROUND, Splats, View, atomic_write, error_line
+from splatseg_ns.segmentation import Segmentation
+from splatseg_ns.segmentation.comparison import painted
+from splatseg_ns.segmentation.part_scores import ClassScores, ClassTally
+from splatseg_ns.segmentation.parts import kinds_of
+from splatseg_ns.segmentation.transfer import Classifier, shown_classes
+from splatseg_ns.segmentation.transfer_recipe import TransferRecipe
+
+
+@dataclass(frozen=True, eq=False)
+class Alone:
+    """What each view alone says about its pixels."""
+
+    classifier: Classifier
+    examples: Examples
+    within: Tensor | None  # [N] bool, the Gaussians of the objects to which it is restricted
+
+    @staticmethod
+    def of(recipe: TransferRecipe, objects: Segmentation | None, device: torch.device) -> Alone:
+        """As the recipe of a transfer has it."""
+        within = None
+        if recipe.objects:
+            if objects is None:
+                raise ValueError(f"the objects {', '.join(recipe.objects)} are not there any more")
+            ids = torch.tensor([objects.object(name).id for name in recipe.objects])
+            within = torch.isin(objects.labels, ids).to(device)
+        return Alone(*recipe.classifier(device), within)
+
+    def label_map(self, rasterizer: Rasterizer, splats: Splats, view: View) -> Tensor:  # [H, W] int64, ids of examples
+        """The classes of a view's pixels."""
+        shown = None
+        if self.within is not None:
+            shown = render_share(rasterizer, splats, view.camera, self.within).cpu()
+        return shown_classes(self.classifier.label_map(self.classifier.shares(view.image())), shown)
+
+
+def judge_parts(
+    rasterizer: Rasterizer,
+    splats: Splats,
+    views: Sequence[View],  # with true maps, in the frame of the splats
+    parts: Segmentation,
+    shares: Shares,
+    truth_names: Mapping[int, LabelName],
+    alone: Alone | None,
+    pictures: Path | None = None,
+) -> tuple[ClassScores, ClassScores | None]:
+    """The scores of the parts, and those of each view alone. Kinds and classes are compared by their names."""
+    classes = {id: entry.name for id, entry in truth_names.items()}
+    if not set(classes.values()) & kinds_of(parts).keys():
+        raise ValueError(
+            f"no kind of part ({', '.join(kinds_of(parts))}) is among the names of the true maps "
+            f"({', '.join(classes.values()) or 'none'}); give them the same names in a labels.json"
+        )
+    truth_ids = {name: id for id, name in classes.items()}
+    of_parts = {part.id: truth_ids.get(part.kind or part.name, BACKGROUND) for part in parts.objects}
+    of_examples = {}
+    if alone is not None:
+        names = {id: alone.examples.name(id).name for id in alone.classifier.bank.classes}
+        of_examples = {id: truth_ids.get(name, BACKGROUND) for id, name in names.items()}
+    colors = {id: entry.color for id, entry in truth_names.items()}
+    together, apart = ClassTally(classes), ClassTally(classes)
+    labelled = LabelledViews(views)
+    with progress("views") as report:
+        for position, view in enumerate(views):
+            for true in labelled.read([position]):
+                counts = torch.ones_like(true.labels, dtype=torch.bool) if true.pixel_mask is None else true.pixel_mask
+                drawn = render_label_map(rasterizer, splats, view.camera, shares, torch.tensor(parts.ids)).cpu()
+                answers = [mapped(drawn, of_parts)]
+                together.add(answers[0], true.labels, counts)
+                if alone is not None:
+                    answers.insert(0, mapped(alone.label_map(rasterizer, splats, view), of_examples))
+                    apart.add(answers[0], true.labels, counts)
+                if pictures is not None:
+                    _write_sheet(pictures, view, [true.labels, *answers], colors)
+            report(position + 1, len(views))
+    return together.scores(), None if alone is None else apart.scores()
+
+
+def mapped(
+    labels: Tensor,  # [H, W] integer
+    ids: Mapping[int, int],
+) -> Tensor:  # [H, W] int64
+    """Other ids for labels, and 0 for those that have none."""
+    found = torch.zeros_like(labels, dtype=torch.int64)
+    for before, after in ids.items():
+        found[labels == before] = after
+    return found
+
+
+def alone_or_why(
+    recipe: TransferRecipe | None,
+    objects: Segmentation | None,
+    device: torch.device,
+) -> tuple[Alone | None, str]:
+    """What each view alone says, or the reason why that is not known."""
+    if recipe is None:
+        return None, "the parts were not found by examples, so there is nothing that each view alone says"
+    try:
+        return Alone.of(recipe, objects, device), ""
+    except (ValueError, LookupError, OSError, ImportError) as error:
+        return None, f"what each view alone says cannot be had: {error_line(error)}"
+
+
+def print_part_scores(together: ClassScores, alone: ClassScores | None, views: int) -> None:
+    """A row for each class, and the means."""
+    columns = ("2D recall", "2D IoU") if alone is not None else ()
+    rows = table(f"Kinds of parts in {views} views", "views", "class", *columns, "3D recall", "3D IoU")
+    for place, entry in enumerate(together.classes):
+        beside = [] if alone is None else [alone.classes[place].recall, alone.classes[place].iou]
+        rows.add_row(str(entry.views), entry.name, *map(_percent, [*beside, entry.recall, entry.iou]))
+    rows.add_section()
+    beside = [] if alone is None else [alone.recall, alone.iou]
+    rows.add_row("", "mean", *map(_percent, [*beside, together.recall, together.iou]))
+    output().print(rows)
+    if alone is not None:
+        say("2D: each view alone; 3D: the parts, by the votes of all views")
+
+
+def part_scores_json(together: ClassScores, alone: ClassScores | None, views: int) -> str:
+    """One JSON object; scores from 0 to 1."""
+    content = {"views": views, **together.as_json(), "alone": None if alone is None else alone.as_json()}
+    return json.dumps(content, indent=1)
+
+
+def _percent(score: float | None) -> str:
+    return "-" if score is None else f"{100 * score:.2f}"
+
+
+def _write_sheet(folder: Path, view: View, maps: Sequence[Tensor], colors: Mapping[int, Color]) -> None:
+    """Side by side: the picture, the truth, what the view alone says, the parts."""
+    picture = view.image()
+    sheet = torch.cat([picture, *(painted(picture, labels, colors) for labels in maps)], dim=1)
+    path = folder / f"{view.name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as stream:
+        Image.fromarray(sheet.numpy()).save(stream, format="png")
