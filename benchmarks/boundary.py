@@ -15,6 +15,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from splatseg_ns.edit.pixels import pixels_of, projected_points
 from splatseg_ns.lift import Evidence, FlashSplat, Labels, Refine, isolated_labels, refine
 from splatseg_ns.raster import Rasterizer, rasterizer_for
 from splatseg_ns.scene import Camera, Capture, Splats, View, read_ply
@@ -201,11 +202,8 @@ def _at(
     camera: Camera,
     points: Tensor,  # [M, 3]
 ) -> Tensor:  # [M] bool, False outside of the picture
-    seen = points @ camera.viewmat[:3, :3].T + camera.viewmat[:3, 3]
-    pixels = (seen @ camera.K.T)[:, :2] / seen[:, 2:].clamp_min(1e-6)
-    column, row = pixels.floor().long().unbind(dim=1)
-    there = (seen[:, 2] > 0) & (column >= 0) & (column < camera.width) & (row >= 0) & (row < camera.height)
-    return there & mask[row.clamp(0, camera.height - 1), column.clamp(0, camera.width - 1)]
+    pixels, _, inside = projected_points(camera, points.double())
+    return inside & mask[pixels_of(camera, pixels)]
 
 
 def _rotations(

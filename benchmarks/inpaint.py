@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,9 +32,8 @@ from torch import Tensor
 from splatseg_ns.cli.console import output, table
 from splatseg_ns.cli.inputs import SceneInputs
 from splatseg_ns.edit import InpaintConfig, Inpainted, Take, inpaint, rows_of_objects, taken_with
-from splatseg_ns.edit.canvas import pixels_of, projected_points, sampled
 from splatseg_ns.edit.hole import Hole, ViewHole
-from splatseg_ns.edit.surface_behind import points_at
+from splatseg_ns.edit.pixels import pixels_of, points_at, projected_points, sampled
 from splatseg_ns.lift.ssim import ssim
 from splatseg_ns.masks import Inpainter, inpainter_named
 from splatseg_ns.masks.inpainter import painted
@@ -234,6 +234,11 @@ def _own_fill(rasterizer: Rasterizer, kept: Splats, view: ViewHole, painter: Inp
     return painted(painter, (picture * 255).round().to(torch.uint8), view.hole).float() / 255
 
 
-if __name__ == "__main__":
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the tables."""
     with one_torch_thread():
-        tyro.cli(Benchmark, description=__doc__).run()
+        tyro.cli(Benchmark, description=__doc__, args=arguments).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -38,11 +38,14 @@ class EditingPictures(SceneInputs):
         rasterizer = self.rasterizer()
         capture = self.capture()
         capture = self.frame(rasterizer, splats, capture).move(capture)
-        cameras = [view.camera for view in capture if view.split == "train"]
+        cameras = {view.name: view.camera for view in capture if view.split == "train"}
+        options = InpaintOptions()
         for name, wanted in zip(self.objects, self.views, strict=True):
             entry = document.object(name)
-            taken = taken_with(document, splats, [entry.id], Take(), rasterizer=rasterizer, cameras=cameras).rows
-            made = fill_in(self, splats, taken, InpaintOptions())
+            taken = taken_with(
+                document, splats, [entry.id], Take(), rasterizer=rasterizer, cameras=list(cameras.values())
+            ).rows
+            made = fill_in(rasterizer, splats, taken, cameras, options.loaded(splats), options)
             camera = next(view.camera for view in capture if view.name.endswith(wanted))
             pictures = [
                 rasterizer.render(part, camera).colors.detach()

@@ -13,12 +13,13 @@ from PIL import Image
 from torch import Tensor
 
 from splatseg_ns.cli.console import Stopwatch, say
-from splatseg_ns.cli.derive import Derive
+from splatseg_ns.cli.derive import NewScene
 from splatseg_ns.cli.inputs import SceneInputs
 from splatseg_ns.cli.scenes import PlyScene
 from splatseg_ns.edit import InpaintConfig, Inpainted, inpaint, rows_of_part
-from splatseg_ns.masks import inpainter_named
-from splatseg_ns.scene import Splats, chosen_views
+from splatseg_ns.masks import Inpainter, inpainter_named
+from splatseg_ns.raster import Rasterizer
+from splatseg_ns.scene import Camera, Splats, chosen_views
 from splatseg_ns.segmentation import Segmentation
 
 
@@ -44,21 +45,23 @@ class InpaintOptions:
     pictures: Path | None = None
     """A folder to write what was painted to: each picture before, its hole, and the picture filled."""
 
+    def loaded(self, splats: Splats) -> Inpainter:
+        """The inpainter, on the device of the splats."""
+        return inpainter_named(self.inpainter, splats.device)
+
     def config(self) -> InpaintConfig:
         """What the core is told."""
         return InpaintConfig(views=self.views, steps=self.steps, margin=self.margin, seed=self.seed)
 
 
 @dataclass(kw_only=True)
-class Inpaint(Derive):
+class Inpaint(NewScene):
     """Fill in what removed objects hid, in a run that 'splatseg remove' has written, as a further run.
 
     Finds the hole in each training view, paints it in a few, puts new Gaussians on the surface behind and fits these;
     all others stay as they are. The scene with the objects is looked for where the run says that it was made from.
     With --ply and --data the filled scene is written as a .ply.
     """
-
-    objects: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
 
     source: Path | None = None
     """The config.yml or .ply of the scene with the objects, if it is no longer where it was."""
@@ -77,7 +80,9 @@ class Inpaint(Derive):
             )
         if bool(rows.all()):
             raise ValueError(f"{self.scene.file}: nothing was removed from {source}, so there is nothing to fill in")
-        made = fill_in(self, full, ~rows, self.fill)
+        # Nobody should wait to be told of a wrong path.
+        inpainter, rasterizer = self.fill.loaded(full), self.rasterizer()
+        made = fill_in(rasterizer, full, ~rows, training_cameras(self, rasterizer, full), inpainter, self.fill)
         self.write(
             target, kept, with_fill_entry(document, source, self.fill), made.stays[rows], document.ids, added=made.new
         )
@@ -107,33 +112,35 @@ class Inpaint(Derive):
         return splats.to(kept.device)
 
 
+def training_cameras(inputs: SceneInputs, rasterizer: Rasterizer, splats: Splats) -> dict[str, Camera]:
+    """Of the capture, by the names of the views, in the frame of the splats."""
+    capture = inputs.capture()
+    views = chosen_views(inputs.frame(rasterizer, splats, capture).move(capture), ["train"])
+    return {view.name: view.camera for view in views}
+
+
 def fill_in(
-    inputs: SceneInputs,
+    rasterizer: Rasterizer,
     splats: Splats,
     removed: Tensor,  # [N] bool
+    cameras: Mapping[str, Camera],
+    inpainter: Inpainter,
     options: InpaintOptions,
 ) -> Inpainted:
     """Fill in what these Gaussians of a scene hid from its training views, and say what was done.
 
-    ``splats`` are those with the objects; ``inputs`` say where the capture is. Nothing is written but the pictures
-    that were asked for. Raises ``NoHoleError`` if nothing is to be filled.
+    ``splats`` are those with the objects. Nothing is written but the pictures that were asked for. Raises
+    ``NoHoleError`` if nothing is to be filled.
     """
-    # Nobody should wait to be told of a wrong path.
-    inpainter = inpainter_named(options.inpainter, splats.device)
-    config, rasterizer = options.config(), inputs.rasterizer()
-    capture = inputs.capture()
-    views = chosen_views(inputs.frame(rasterizer, splats, capture).move(capture), ["train"])
     watch = Stopwatch()
     with watch.stages() as report:
-        made = inpaint(
-            rasterizer, splats, removed, {view.name: view.camera for view in views}, inpainter, config, report
-        )
+        made = inpaint(rasterizer, splats, removed, cameras, inpainter, options.config(), report)
     for name, reason in made.left_out.items():
         say(f"{name} could not be painted and is left out: {reason}")
     holes = sum(view.pixels > 0 for view in made.hole.views)
     planes = len(made.surface.planes)
     behind = "a surface that is not flat" if not planes else "a plane" if planes == 1 else f"{planes} planes"
-    say(f"hole: {made.hole.pixels} pixels in {holes} of {len(views)} views, {behind} behind it")
+    say(f"hole: {made.hole.pixels} pixels in {holes} of {len(cameras)} views, {behind} behind it")
     say(f"{len(made.fills)} pictures painted by {options.inpainter}; {len(made.new)} new Gaussians")
     say(f"seconds: {watch}")
     if options.pictures is not None:

@@ -7,13 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Annotated
 
-import tyro
 from torch import Tensor
 
 from splatseg_ns.cli.console import output, progress, say, table
-from splatseg_ns.cli.derive import Derive
+from splatseg_ns.cli.derive import NewScene
 from splatseg_ns.lift import (
     Pictures,
     PruneRule,
@@ -26,7 +24,7 @@ from splatseg_ns.lift import (
     smallest_within,
 )
 from splatseg_ns.raster import Rasterizer
-from splatseg_ns.scene import Capture, Splats, View, atomic_write, write_ply
+from splatseg_ns.scene import Capture, Splats, View, atomic_write
 from splatseg_ns.segmentation import Segmentation
 
 SHARES = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
@@ -108,15 +106,13 @@ class Bench:
 
 
 @dataclass(kw_only=True)
-class Prune(Derive):
+class Prune(NewScene):
     """Write the scene without the Gaussians that its pictures can do without, as a run or a .ply.
 
     By default all that no training view shows goes, which changes none of these pictures; held-out views may change.
     With --keep or --max-drop more goes. Objects, labels and votes of the Gaussians that stay are kept. Says size,
     likeness to the pictures and speed before and after.
     """
-
-    objects: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
 
     keep: float | None = None
     """The share of the Gaussians that is left, above 0 and at most 1."""
@@ -229,23 +225,16 @@ class Prune(Derive):
         rows: Tensor,  # [N] bool
     ) -> None:
         """Write the Gaussians that stay, with their segmentation if there is one."""
-        if document is not None:
-            source = str(self.scene.file.resolve())
-            asked = {"rule": self.rule, "keep": self.keep, "max_drop": self.max_drop}
-            self.write(target, splats, document.with_entry("prune", source=source, **asked), rows, document.ids)
-            for entry in document.objects:
-                had = document.rows(entry.id)
-                if bool(had.any()) and not bool((had & rows).any()):
-                    say(f"{entry.name} (id {entry.id}): none of its Gaussians is left; kept as an empty object")
+        if document is None:
+            self.write(target, splats, None, rows)
             return
-        share = f"{int(rows.sum())} of {len(rows)} Gaussians"
-        if self.load_config is None:
-            write_ply(target, splats.subset(rows.to(splats.device)))
-            say(f"wrote {target}: {share}")
-            return
-        from splatseg_ns.plugin.derived import derive_run
-
-        say(f"wrote {derive_run(self.run_scene.run, target, rows, self.run_method())}: {share}")
+        source = str(self.scene.file.resolve())
+        asked = {"rule": self.rule, "keep": self.keep, "max_drop": self.max_drop}
+        self.write(target, splats, document.with_entry("prune", source=source, **asked), rows, document.ids)
+        for entry in document.objects:
+            had = document.rows(entry.id)
+            if bool(had.any()) and not bool((had & rows).any()):
+                say(f"{entry.name} (id {entry.id}): none of its Gaussians is left; kept as an empty object")
 
 
 Curve = list[tuple[float, float]]

@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 import tyro
 
 from splatseg_ns.cli.console import progress, say
-from splatseg_ns.cli.derive import Derive
-from splatseg_ns.cli.inpaint import InpaintOptions, fill_in, with_fill_entry
+from splatseg_ns.cli.derive import Derive, check_left
+from splatseg_ns.cli.inpaint import InpaintOptions, fill_in, training_cameras, with_fill_entry
 from splatseg_ns.cli.revote import Missing, placed_capture
 from splatseg_ns.edit import NoHoleError, Take, Taken, name_of_objects, removal, taken_with
 from splatseg_ns.raster import Rasterizer
@@ -47,15 +47,19 @@ class Remove(Derive):
         removed = self.chosen(document)
         target = self.check_target(f"without-{name_of_objects(removed)}")
         ids = [entry.id for entry in removed]
-        taken = self._taken(splats, document, ids)
+        # Nobody should wait to be told of a wrong path.
+        inpainter = self.fill.loaded(splats) if self.inpaint else None
+        rasterizer = self.rasterizer()
+        cameras = self._cameras(rasterizer, splats) if self.clean and self.gamma == "auto" else {}
+        taken = self._taken(rasterizer, splats, document, ids, list(cameras.values()))
         say(f"taken: {taken.in_words()}")
         others = [id for id in document.ids if id not in ids]
         document, rows, new = removal(document, ids, self.scene.file), ~taken.rows, None
-        if self.inpaint and not bool(rows.any()):
-            raise ValueError("no Gaussian would be left; nothing is written")
-        if self.inpaint:
+        check_left(rows)
+        if inpainter is not None:
+            cameras = cameras or training_cameras(self, rasterizer, splats)
             try:
-                made = fill_in(self, splats, taken.rows, self.fill)
+                made = fill_in(rasterizer, splats, taken.rows, cameras, inpainter, self.fill)
             except NoHoleError as reason:
                 say(f"nothing is filled in: {reason}")
             else:
@@ -63,19 +67,25 @@ class Remove(Derive):
                 rows, new = made.stays, made.new
         self.write(target, splats, document, rows, others, added=new)
 
-    def _taken(self, splats: Splats, document: Segmentation, ids: Sequence[int]) -> Taken:
+    def _taken(
+        self,
+        rasterizer: Rasterizer,
+        splats: Splats,
+        document: Segmentation,
+        ids: Sequence[int],
+        cameras: Sequence[Camera],
+    ) -> Taken:
         if not self.clean:
             return taken_with(document, splats, ids, Take(gamma=1.0, grow=self.grow))
-        config, rasterizer = Take(self.gamma, self.grow), self.rasterizer()
-        cameras = self._cameras(rasterizer, splats) if self.gamma == "auto" else []
+        config = Take(self.gamma, self.grow)
         with progress("looking behind") as report:
             return taken_with(document, splats, ids, config, rasterizer=rasterizer, cameras=cameras, progress=report)
 
-    def _cameras(self, rasterizer: Rasterizer, splats: Splats) -> list[Camera]:
-        """That the splats were trained by, in their frame; says so if they cannot be had."""
+    def _cameras(self, rasterizer: Rasterizer, splats: Splats) -> dict[str, Camera]:
+        """That the splats were trained by, in their frame; none, and it says so, if they cannot be had."""
         placed = placed_capture(self, rasterizer, splats)
         if isinstance(placed, Missing):
             say(f"what only the objects hid stays, for that takes the training views ({error_line(placed.reason)})")
-            return []
+            return {}
         capture = placed.frame.move(placed.capture)
-        return [view.camera for view in chosen_views(capture, ["train"])]
+        return {view.name: view.camera for view in chosen_views(capture, ["train"])}

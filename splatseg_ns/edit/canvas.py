@@ -11,8 +11,9 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from splatseg_ns.edit.hole import ViewHole, grown, patches_of
-from splatseg_ns.edit.surface_behind import Plane, Surface, ViewSurface, points_at
+from splatseg_ns.edit.hole import ViewHole
+from splatseg_ns.edit.pixels import grown, patches_of, pixels_of, points_at, projected_points, sampled
+from splatseg_ns.edit.surface_behind import Plane, Surface, ViewSurface
 from splatseg_ns.raster import Rasterizer
 from splatseg_ns.scene import Camera, PixelRect, Splats
 
@@ -150,41 +151,6 @@ def face_on_canvas(
     around = grown(hole, margin_of(hole, margin))
     unknown = (seen < min(_WITNESSES, len(views))) | around
     return Canvas(f"plane {number + 1} face-on", camera, depth, colors, unknown, hole, around)
-
-
-def projected_points(
-    camera: Camera,
-    points: Tensor,  # [P, 3] float64
-) -> tuple[Tensor, Tensor, Tensor]:  # [P, 2] pixels, [P] depth, [P] bool
-    """Where points are seen, how far away, and whether that is inside the picture."""
-    viewmat, K = camera.viewmat.cpu().double(), camera.K.cpu().double()
-    seen = (points @ viewmat[:3, :3].T + viewmat[:3, 3]) @ K.T
-    depth = seen[:, 2]
-    pixels = seen[:, :2] / depth.clamp_min(1e-9)[:, None]
-    size = torch.tensor([camera.width, camera.height], dtype=torch.float64)
-    return pixels, depth, (depth > 0) & ((pixels >= 0) & (pixels < size)).all(dim=1)
-
-
-def pixels_of(
-    camera: Camera,
-    pixels: Tensor,  # [P, 2]
-) -> tuple[Tensor, Tensor]:  # [P] int64 each
-    """Rows and columns; those of places outside are of the nearest pixel."""
-    columns = pixels[:, 0].long().clamp(0, camera.width - 1)
-    return pixels[:, 1].long().clamp(0, camera.height - 1), columns
-
-
-def sampled(
-    picture: Tensor,  # [H, W, C]
-    pixels: Tensor,  # [P, 2]
-) -> Tensor:  # [P, C]
-    """The picture between its pixels, bilinear and differentiable."""
-    size = torch.tensor([picture.shape[1], picture.shape[0]], dtype=pixels.dtype, device=pixels.device)
-    grid = (2.0 * pixels / size - 1.0).to(picture.dtype)
-    found = torch.nn.functional.grid_sample(
-        picture.permute(2, 0, 1)[None], grid[None, None], align_corners=False, padding_mode="border"
-    )
-    return found[0, :, 0].T
 
 
 def _looked_up(

@@ -10,9 +10,8 @@ import torch
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from splatseg_ns.edit.canvas import Canvas, pixels_of, projected_points, sampled
-from splatseg_ns.edit.hole import grown
-from splatseg_ns.edit.surface_behind import points_at
+from splatseg_ns.edit.canvas import Canvas
+from splatseg_ns.edit.pixels import grown, pixels_of, points_at, projected_points, sampled
 from splatseg_ns.lift import Progress
 from splatseg_ns.masks.inpainter import Inpainter, painted
 from splatseg_ns.scene import RenderProfile, Splats, error_line

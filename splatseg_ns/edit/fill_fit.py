@@ -9,9 +9,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from splatseg_ns.edit.canvas import projected_points, sampled
 from splatseg_ns.edit.fill import Fill
-from splatseg_ns.edit.hole import grown
+from splatseg_ns.edit.pixels import grown, projected_points, sampled
 from splatseg_ns.lift import Progress, seen_in
 from splatseg_ns.lift.leaves import assembled, detached, leaves_of, optimizer_of
 from splatseg_ns.lift.refine import Picture, picture_error

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-import cv2
-import numpy as np
 import torch
 from scipy import ndimage
 from torch import Tensor
 
+from splatseg_ns.edit.pixels import patches_of, pixels_of, points_at, projected_points
+from splatseg_ns.edit.surface_behind import Surface, ViewSurface, surface_in_view
+from splatseg_ns.edit.taken import LEAST_VIEWS
 from splatseg_ns.lift import Progress, render_share, seen_in
 from splatseg_ns.raster import Rasterizer
 from splatseg_ns.scene import Camera, Splats
@@ -26,6 +27,9 @@ _LEAST_SEEN = 0.1
 
 _SHOWS_OBSERVED = 0.5
 """A pixel with less of well observed Gaussians shows nothing that can be trusted."""
+
+_LEAST_HIDING = 0.2
+"""Of the views that are asked: where the object hid less, far away beside or over it, the surface has long ended."""
 
 _LEAST_PIXELS = 16
 """Smaller patches are no holes, but the ragged edges of silhouettes."""
@@ -86,33 +90,42 @@ def find_hole(
     rasterizer: Rasterizer,
     splats: Splats,
     removed: Tensor,  # [N] bool
-    hidden: Tensor,  # [N] bool, those of the removed that were no object, but lay on the surface behind or under it
+    surface: Surface,
     cameras: Mapping[str, Camera],
     masks: Mapping[str, Tensor],  # each [H, W] bool, where the object was
+    asked: Collection[str],
     progress: Progress | None = None,
 ) -> Hole:
     """The hole that the removed Gaussians leave in the views of these cameras.
 
-    Nothing is detected in pictures. Training has never seen what the object hid, so the Gaussians there were seen
-    much less than they are once the object is gone; a pixel that shows mostly such Gaussians where the object was
-    belongs to the hole. Gaussians of the surface that went with the object count as such: what shows through the gap
-    that they leave lies behind the surface.
+    Nothing is detected in pictures. A pixel belongs to the hole if two things are true of it. It shows mostly Gaussians
+    that were seen much less than they are once the object is gone: training could make of them whatever it liked. And
+    the place of the surface behind was hidden by the object from nearly all views that were ``asked``: background far
+    behind a large object was hidden from many, but others have seen enough of it.
+
+    Removed Gaussians that lay on the surface or under it count as never seen: what shows through the gap that they
+    leave lies behind the surface.
     """
-    removed, hidden = removed.cpu(), hidden.cpu()
-    rows = (~removed | hidden).nonzero().flatten()
+    removed = removed.cpu()
+    rows = (~removed | surface.lies_in(splats.means)).nonzero().flatten()
     left = splats.subset(rows.to(splats.device))
     seen, seen_now, in_hole = (torch.zeros(size, dtype=torch.float64) for size in (len(splats), len(rows), len(rows)))
     steps = 2 * len(cameras)
-    for done, camera in enumerate(cameras.values()):
+    witnesses: list[_Witness] = []
+    for done, (name, camera) in enumerate(cameras.items()):
         seen += seen_in(rasterizer, splats, camera).cpu().double()
         seen_now += seen_in(rasterizer, left, camera).cpu().double()
+        if name in asked:
+            witnesses.append(_Witness(camera, masks[name], _drawn_depth(rasterizer, left, camera)))
         _report(progress, done + 1, steps)
     observed = ~removed & (seen >= _LEAST_SEEN)
     observed[rows] &= seen[rows] >= _OBSERVED * seen_now
     views = []
     for done, (name, camera) in enumerate(cameras.items()):
         trusted = render_share(rasterizer, left, camera, observed[rows]).cpu()
-        hole = _whole_patches(masks[name] & (trusted < _SHOWS_OBSERVED), masks[name])
+        hole = masks[name] & (trusted < _SHOWS_OBSERVED)
+        if bool(hole.any()):
+            hole = _whole_patches(_hidden(rasterizer, left, camera, hole, surface, witnesses), masks[name])
         views.append(ViewHole(name, camera, masks[name], hole))
         if views[-1].pixels:
             in_hole += rasterizer.votes(left, camera, hole.long(), [1]).dense()[:, 0].cpu().double()
@@ -122,15 +135,64 @@ def find_hole(
     return Hole(tuple(views), stays)
 
 
-def grown(
-    mask: Tensor,  # [H, W] bool
-    pixels: int,
+@dataclass(frozen=True, eq=False)
+class _Witness:
+    """A view that is asked what it saw beside the object."""
+
+    camera: Camera
+    object: Tensor  # [H, W] bool, where the object was
+    depth: Tensor  # [H, W] float64, of what is drawn without it
+
+    def hides_and_sees(
+        self,
+        points: Tensor,  # [P, 3] float64, of a surface
+        normals: Tensor,  # [P, 3] float64, its normals there; 0 if unknown
+        tolerance: float,
+    ) -> tuple[Tensor, Tensor]:  # [P] bool each
+        """Where the object was before the points, and which of the others nothing else is before, either."""
+        pixels, depth, inside = projected_points(self.camera, points)
+        rows, columns = pixels_of(self.camera, pixels)
+        hides = inside & self.object[rows, columns]
+        before = depth - self.depth[rows, columns]
+        towards = (points - self.camera.position.cpu().double()) / depth[:, None]
+        slant = torch.where((normals == 0).all(dim=1), 1.0, (towards * normals).sum(dim=1).abs())
+        return hides, inside & ~hides & (before * slant < tolerance)
+
+
+def _hidden(
+    rasterizer: Rasterizer,
+    left: Splats,
+    camera: Camera,
+    pixels: Tensor,  # [H, W] bool
+    surface: Surface,
+    witnesses: Sequence[_Witness],
 ) -> Tensor:  # [H, W] bool
-    """The mask and all that is at most so many pixels away from it."""
-    if pixels < 1:
-        return mask
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * pixels + 1, 2 * pixels + 1))
-    return torch.from_numpy(cv2.dilate(mask.numpy().astype(np.uint8), disc) > 0)
+    """Which of the pixels show places of the surface that the object hid from nearly all witnesses.
+
+    Where no surface is known, it is the places that are drawn.
+    """
+    drawn = _drawn_depth(rasterizer, left, camera)
+    behind = ViewSurface(torch.full(drawn.shape, -1), drawn, torch.ones_like(drawn))
+    normals = torch.zeros(1, 3, dtype=torch.float64)
+    if surface.planes:
+        behind = surface_in_view(rasterizer, left, camera, pixels, surface)
+        normals = torch.stack([plane.normal for plane in surface.planes])
+    asked = pixels & behind.depth.isfinite()
+    points = points_at(camera, torch.where(asked, behind.depth, 0.0))[asked]
+    hiding, seeing = (torch.zeros(len(points)) for _ in range(2))
+    for witness in witnesses:
+        hides, sees = witness.hides_and_sees(points, normals[behind.plane[asked]], surface.tolerance)
+        hiding += hides
+        seeing += sees
+    hidden = pixels & drawn.isinf()
+    hidden[asked] = (hiding >= _LEAST_HIDING * len(witnesses)) & (seeing < LEAST_VIEWS * (hiding + seeing))
+    return hidden
+
+
+def _drawn_depth(rasterizer: Rasterizer, splats: Splats, camera: Camera) -> Tensor:  # [H, W] float64
+    """Infinite where nothing is drawn."""
+    drawn = rasterizer.render(splats, camera, sh_degree=0)
+    return torch.where(drawn.alpha > 0, drawn.depth, torch.inf).cpu().double()
 
 
 def _whole_patches(
@@ -143,14 +205,6 @@ def _whole_patches(
     large = torch.bincount(numbers.flatten(), minlength=count) >= _LEAST_PIXELS
     large[0] = False
     return large[numbers]
-
-
-def patches_of(
-    mask: Tensor,  # [H, W] bool
-) -> tuple[Tensor, int]:  # [H, W] int64
-    """Numbers its patches from 1 on, 0 outside; and how many numbers there are."""
-    count, numbers = cv2.connectedComponents(mask.numpy().astype(np.uint8), connectivity=4)
-    return torch.from_numpy(numbers).long(), count
 
 
 def _report(progress: Progress | None, done: int, total: int) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from splatseg_ns.edit.canvas import SeenView, face_on_canvas, seen_view, view_canvas
 from splatseg_ns.edit.fill import Fill, agreed_colors, paint, seeded, with_colors
 from splatseg_ns.edit.fill_fit import fill_targets, fitted, shaded
-from splatseg_ns.edit.hole import Hole, ViewHole, find_hole, object_masks
+from splatseg_ns.edit.hole import Hole, find_hole, object_masks
 from splatseg_ns.edit.surface_behind import Surface, surface_behind, surface_in_view
 from splatseg_ns.masks.inpainter import Inpainter
 from splatseg_ns.raster import Rasterizer
@@ -43,7 +43,7 @@ class InpaintConfig:
     """What views that show the same place differently count, beside the difference of each from its painted picture."""
 
     witnesses: int = 48
-    """How many views at most are asked what the surface behind looks like around the hole."""
+    """How many views at most are asked where the surface behind was seen, and what it looks like around the hole."""
 
     seed: int = 0
     """Of everything that is drawn by lot."""
@@ -108,15 +108,18 @@ def inpaint(
     if not any(bool(mask.any()) for mask in masks.values()):
         raise NoHoleError("no view shows anything of what was removed")
     surface = surface_behind(rasterizer, splats, removed, cameras, masks, config.seed)
-    hidden = removed.cpu() & surface.lies_in(splats.means)
-    hole = find_hole(rasterizer, splats, removed, hidden, cameras, masks, lambda done, total: told("hole", done, total))
-    if not hole.pixels:
+    asked = _spread_out([name for name, mask in masks.items() if bool(mask.any())], config.witnesses)
+    hole = find_hole(
+        rasterizer, splats, removed, surface, cameras, masks, asked, lambda done, total: told("hole", done, total)
+    )
+    witnesses = [view for view in hole.views if view.name in asked]
+    if not any(view.pixels for view in witnesses):
         raise NoHoleError("no view has a hole: what was removed hid nothing that no other view has seen")
     base = splats.subset(hole.stays.to(splats.device))
-    witnesses = _spread_out([view for view in hole.views if bool(view.object.any())], config.witnesses)
     seen: list[SeenView] = []
     for done, view in enumerate(witnesses):
-        seen.append(seen_view(rasterizer, base, view, surface_in_view(rasterizer, base, view, surface)))
+        behind = surface_in_view(rasterizer, base, view.camera, view.hole, surface)
+        seen.append(seen_view(rasterizer, base, view, behind))
         told("look behind", done + 1, len(witnesses))
     found = (face_on_canvas(seen, surface, number, config.margin) for number in range(len(surface.planes)))
     planes = [canvas for canvas in found if canvas is not None]
@@ -146,7 +149,7 @@ def chosen_views_of(seen: Sequence[SeenView], count: int) -> list[SeenView]:
     return [candidates[place] for place in farthest_first(places, first)[:count]]
 
 
-def _spread_out(items: Sequence[ViewHole], count: int) -> list[ViewHole]:
+def _spread_out(items: Sequence[str], count: int) -> list[str]:
     """At most so many of them, evenly."""
     if len(items) <= count:
         return list(items)

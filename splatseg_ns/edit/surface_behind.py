@@ -9,7 +9,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from splatseg_ns.edit.hole import ViewHole, grown
+from splatseg_ns.edit.pixels import grown, rays
 from splatseg_ns.lift import render_share
 from splatseg_ns.raster import Rasterizer
 from splatseg_ns.scene import Camera, Splats
@@ -155,20 +155,21 @@ def surface_behind(
 def surface_in_view(
     rasterizer: Rasterizer,
     base: Splats,
-    view: ViewHole,
+    camera: Camera,
+    hole: Tensor,  # [H, W] bool
     surface: Surface,
 ) -> ViewSurface:
-    """Each pixel of the view shows the plane that the rim next to it shows; ``base`` are the Gaussians that stay."""
+    """Each pixel shows the plane that the hole's rim shows next to it; ``base`` are the Gaussians that stay."""
     if not surface.planes:
-        depth = _carried_on(rasterizer, base, view)
+        depth = _carried_on(rasterizer, base, camera, hole)
         return ViewSurface(torch.full(depth.shape, -1), depth, torch.ones_like(depth))
-    slants = torch.stack([plane.slant(view.camera) for plane in surface.planes])
-    depths = torch.stack([plane.depth(view.camera) for plane in surface.planes])
+    slants = torch.stack([plane.slant(camera) for plane in surface.planes])
+    depths = torch.stack([plane.depth(camera) for plane in surface.planes])
     if len(surface.planes) == 1:
         return ViewSurface(torch.zeros(depths.shape[1:], dtype=torch.int64), depths[0], slants[0])
     means = base.means.cpu()
     members = [plane.distance(means).abs() < _TOLERANCE * surface.size for plane in surface.planes]
-    labels = _plane_at_rim(rasterizer, base, view.camera, view.hole, members)
+    labels = _plane_at_rim(rasterizer, base, camera, hole, members)
     if not bool((labels >= 0).any()):
         labels = torch.zeros_like(labels)
     nearest = _nearest(labels >= 0)
@@ -179,23 +180,6 @@ def surface_in_view(
 def rim_of(mask: Tensor) -> Tensor:  # [H, W] bool both
     """The pixels around a hole that show what goes on in it."""
     return grown(mask, RIM) & ~grown(mask, _GAP)
-
-
-def rays(camera: Camera) -> Tensor:  # [H, W, 3] float64
-    """In the camera's frame, from its centre to each pixel's, with z = 1."""
-    K = camera.K.cpu().double()
-    x = (torch.arange(camera.width, dtype=torch.float64) + 0.5 - K[0, 2]) / K[0, 0]
-    y = (torch.arange(camera.height, dtype=torch.float64) + 0.5 - K[1, 2]) / K[1, 1]
-    return torch.stack([x.expand(len(y), -1), y[:, None].expand(-1, len(x)), torch.ones(len(y), len(x)).double()], -1)
-
-
-def points_at(
-    camera: Camera,
-    depth: Tensor,  # [H, W]
-) -> Tensor:  # [H, W, 3] float64
-    """The points of the scene that the pixels show at these depths."""
-    viewmat = camera.viewmat.cpu().double()
-    return (rays(camera) * depth.double()[..., None] - viewmat[:3, 3]) @ viewmat[:3, :3]
 
 
 def _towards_cameras(plane: Plane, cameras: Mapping[str, Camera], masks: Mapping[str, Tensor]) -> Plane | None:
@@ -265,19 +249,20 @@ def _plane_at_rim(
 def _carried_on(
     rasterizer: Rasterizer,
     base: Splats,
-    view: ViewHole,
+    camera: Camera,
+    hole: Tensor,  # [H, W] bool
 ) -> Tensor:  # [H, W] float64
     """The depth that is drawn, and in the hole the mean of that of the rim, the more of a pixel the nearer it is.
 
     It is the inverse of depth that is averaged, because that of a plane is linear over the picture.
     """
-    drawn = rasterizer.render(base, view.camera, sh_degree=0)
+    drawn = rasterizer.render(base, camera, sh_degree=0)
     depth = drawn.depth.cpu().double()
-    rim = rim_of(view.hole) & (drawn.alpha.cpu() > 0.5) & (depth > 0)
+    rim = rim_of(hole) & (drawn.alpha.cpu() > 0.5) & (depth > 0)
     if not bool(rim.any()):
         return depth
     inverse = smoothed_over(torch.where(rim, 1.0 / depth.clamp_min(1e-9), 0.0)[..., None], rim)[..., 0]
-    return torch.where(grown(view.hole, _GAP), 1.0 / inverse, depth)
+    return torch.where(grown(hole, _GAP), 1.0 / inverse, depth)
 
 
 def smoothed_over(

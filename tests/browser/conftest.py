@@ -13,7 +13,7 @@ from playwright.sync_api import Browser
 from splatseg_ns.plugin.runs import Run
 from splatseg_ns.segmentation import Segmentation
 from tests.browser.chromium import installed_chromium, started_chromium
-from tests.browser.demo_runs import demo_document, viewer_of, write_demo_run
+from tests.browser.demo_runs import HERE, demo_document, viewer_of, write_demo_run
 from tests.browser.panel import Panel
 from tests.browser.viewer_page import ViewerPage, opened_page
 from tests.plugin.viewer_process import ViewerProcess, started_viewer
@@ -82,6 +82,17 @@ def open_page(browser: Browser, viewer: ViewerProcess) -> Iterator[OpenPage]:
 def page(open_page: OpenPage) -> ViewerPage:
     """One page, with a picture."""
     return open_page()
+
+
+@pytest.fixture(scope="module")
+def panel(browser: Browser, viewer: ViewerProcess) -> Iterator[Panel]:
+    """The panel of one page for all tests of a module."""
+    with opened_page(browser, viewer.address) as page:
+        page.show_scene()
+        page.look_from(HERE)
+        panel = Panel(page)
+        panel.wait_until_open()
+        yield panel
 
 
 @pytest.hookimpl(wrapper=True)

@@ -16,6 +16,9 @@ from splatseg_ns.raster import one_torch_thread, rasterizer_for
 from splatseg_ns.scene import View
 from splatseg_ns.segmentation import Segmentation
 
+HERE = bundled_capture().view("frame_00021")
+"""From where panels look at the scene."""
+
 
 def write_demo_run(folder: Path, document: Segmentation | None = None) -> Run:
     """A run in a folder that is not there yet, as ``splatseg attach`` makes it."""

@@ -17,7 +17,7 @@ from splatseg_ns.plugin.workspace import EXPORTS
 from splatseg_ns.raster import rasterizer_for
 from splatseg_ns.scene import View, read_ply
 from tests.browser.areas import SEEN, UNSEEN, area_of, change, changed_share
-from tests.browser.demo_runs import inside_of
+from tests.browser.demo_runs import HERE, inside_of
 from tests.browser.panel import LONG, Panel
 from tests.browser.viewer_page import Spot, opened_page
 from tests.plugin.viewer_process import ViewerProcess
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 TEDDY, BREAD = 2, 6
 """In the true masks."""
 
-HERE, THERE = bundled_capture().view("frame_00021"), bundled_capture().view("frame_00027")
+THERE = bundled_capture().view("frame_00027")
 
 
 def likeness(run: Run, name: str, id: int, views: Iterable[View]) -> float:
@@ -47,17 +47,6 @@ def is_green(canvas: np.ndarray, spot: Spot) -> bool:
     """As what was clicked on is marked."""
     red, green, blue = canvas[int(spot.y), int(spot.x)].astype(int)
     return green > max(red, blue) + 40
-
-
-@pytest.fixture(scope="module")
-def panel(browser: Browser, viewer: ViewerProcess) -> Iterator[Panel]:
-    """One page for all tests."""
-    with opened_page(browser, viewer.address) as page:
-        page.show_scene()
-        page.look_from(HERE)
-        panel = Panel(page)
-        panel.wait_until_open()
-        yield panel
 
 
 @pytest.fixture(scope="module")

@@ -6,33 +6,27 @@ All tests work on one viewer and one page; each leaves the document as it has fo
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from playwright.sync_api import Browser
 
 from splatseg_ns.cli import main
-from splatseg_ns.demo.bundle import MASKS, bundled_capture
+from splatseg_ns.demo.bundle import MASKS
 from splatseg_ns.plugin.runs import Run
 from splatseg_ns.plugin.workspace import EXPORTS
 from splatseg_ns.segmentation import SceneObject, Segmentation
 from tests.browser.areas import SEEN, UNSEEN, area_of, change
-from tests.browser.demo_runs import write_demo_run
+from tests.browser.demo_runs import HERE, write_demo_run
 from tests.browser.panel import LONG, Panel
-from tests.browser.viewer_page import opened_page
-from tests.plugin.viewer_process import ViewerProcess
 
 pytestmark = pytest.mark.slow
 
 
 MIXER, TEDDY, MILK, CACTUS = 1, 2, 3, 8
 """In the true masks and, as it happens, in the document."""
-
-HERE = bundled_capture().view("frame_00021")
 
 FEW = "every eighth"
 """The folder of label maps."""
@@ -51,17 +45,6 @@ def shown_run(document: Segmentation, tmp_path_factory: pytest.TempPathFactory) 
     for file in (*sorted(MASKS.iterdir())[::8], MASKS.with_name("labels.json")):
         shutil.copy(file, run.folder / FEW)
     return run
-
-
-@pytest.fixture(scope="module")
-def panel(browser: Browser, viewer: ViewerProcess) -> Iterator[Panel]:
-    """One page for all tests."""
-    with opened_page(browser, viewer.address) as page:
-        page.show_scene()
-        page.look_from(HERE)
-        panel = Panel(page)
-        panel.wait_until_open()
-        yield panel
 
 
 @pytest.fixture(scope="module")

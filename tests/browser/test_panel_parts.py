@@ -8,11 +8,10 @@ import pytest
 import torch
 from playwright.sync_api import Browser
 
-from splatseg_ns.demo.bundle import bundled_capture
 from splatseg_ns.plugin.runs import Run
 from splatseg_ns.segmentation import SceneObject, Segmentation
 from tests.browser.areas import SEEN, UNSEEN, area_of, change
-from tests.browser.demo_runs import write_demo_run
+from tests.browser.demo_runs import HERE, write_demo_run
 from tests.browser.panel import Panel
 from tests.browser.viewer_page import opened_page
 from tests.plugin.viewer_process import ViewerProcess
@@ -20,7 +19,6 @@ from tests.plugin.viewer_process import ViewerProcess
 pytestmark = pytest.mark.slow
 
 MIXER, TEDDY = 1, 2
-HERE = bundled_capture().view("frame_00021")
 UPPER, LOWER = "teddy_bear upper", "teddy_bear lower"
 
 

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from PIL import Image
 
 from splatseg_ns.cli import main
 from splatseg_ns.edit.inpaint import InpaintConfig
-from splatseg_ns.raster import rasterizer_for
 from splatseg_ns.scene import Splats, read_ply, write_ply
-from splatseg_ns.segmentation import SceneObject, Segmentation, SegmentationStore
+from splatseg_ns.segmentation import Segmentation, SegmentationStore
 from tests.cli.test_label import failure
-from tests.edit.can_scene import can_scene
+from tests.edit.can_scene import can_scene, write_can_scene
 
 QUICK = ["--views", "2", "--steps", "3"]
 
@@ -26,23 +22,8 @@ QUICK = ["--views", "2", "--steps", "3"]
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the can on its table, labelled, and the same without the can; not to be changed."""
-    folder = tmp_path_factory.mktemp("can")
     scene = can_scene(views=6)
-    capture = folder / "capture"
-    (capture / "images").mkdir(parents=True)
-    frames: list[dict[str, Any]] = []
-    for name, camera in scene.cameras.items():
-        picture = (rasterizer_for("cpu").render(scene.splats, camera).colors.clamp(0, 1) * 255).byte()
-        Image.fromarray(picture.numpy()).save(capture / "images" / f"{name}.png")
-        pose = torch.linalg.inv(camera.viewmat.double())
-        pose[:3, 1:3] *= -1
-        frames.append({"file_path": f"images/{name}.png", "transform_matrix": pose.tolist()})
-    camera = scene.cameras["view_0"]
-    size = {"w": camera.width, "h": camera.height, "fl_x": float(camera.K[0, 0]), "fl_y": float(camera.K[1, 1])}
-    (capture / "transforms.json").write_text(json.dumps({**size, "frames": frames}))
-    write_ply(folder / "scene.ply", scene.splats)
-    document = Segmentation.of(scene.splats, scene.can.long(), [SceneObject(1, "can", (1, 2, 3))])
-    SegmentationStore(folder / "scene.segmentation").save(document)
+    folder = write_can_scene(scene, tmp_path_factory.mktemp("can"))
     removed, store = folder / "scene-without-can.ply", folder / "scene-without-can.segmentation"
     write_ply(removed, scene.removed)
     rest = Segmentation.of(scene.removed, torch.zeros(len(scene.removed), dtype=torch.int64))

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from splatseg_ns.demo.scene import ring_of_cameras
-from splatseg_ns.scene import Camera, Splats
+from splatseg_ns.raster import rasterizer_for
+from splatseg_ns.scene import Camera, Splats, write_ply
+from splatseg_ns.segmentation import SceneObject, Segmentation, SegmentationStore
 
 RADIUS, HEIGHT = 0.3, 0.35
 _SPACING = 0.03
@@ -57,6 +64,33 @@ def can_scene(views: int = 8, tilt: float = 0.0) -> CanScene:
     cameras = {f"view_{place}": camera for place, camera in enumerate(ring_of_cameras(views, 128, 96))}
     cameras = {name: replace(camera, viewmat=camera.viewmat @ turn.T) for name, camera in cameras.items()}
     return CanScene(Splats.concat([trained, can]).transform(turn), rows, flat.transform(turn), cameras)
+
+
+def write_can_scene(scene: CanScene, folder: Path, held_out: Collection[str] = ()) -> Path:
+    """The labelled scene as ``scene.ply`` and ``scene.segmentation``, and its ``capture``; gives the folder."""
+    capture = folder / "capture"
+    (capture / "images").mkdir(parents=True)
+    frames: list[dict[str, Any]] = []
+    for name, camera in scene.cameras.items():
+        picture = (rasterizer_for("cpu").render(scene.splats, camera).colors.clamp(0, 1) * 255).byte()
+        Image.fromarray(picture.numpy()).save(capture / "images" / f"{name}.png")
+        pose = torch.linalg.inv(camera.viewmat.double())
+        pose[:3, 1:3] *= -1
+        frames.append({"file_path": f"images/{name}.png", "transform_matrix": pose.tolist()})
+    camera = next(iter(scene.cameras.values()))
+    entries: dict[str, Any] = {
+        "w": camera.width, "h": camera.height, "fl_x": float(camera.K[0, 0]), "fl_y": float(camera.K[1, 1]),
+        "frames": frames,
+    }  # fmt: skip
+    if held_out:
+        for split in ("train", "test"):
+            names = [name for name in scene.cameras if (name in held_out) == (split == "test")]
+            entries[f"{split}_filenames"] = [f"images/{name}.png" for name in names]
+    (capture / "transforms.json").write_text(json.dumps(entries))
+    write_ply(folder / "scene.ply", scene.splats)
+    document = Segmentation.of(scene.splats, scene.can.long(), [SceneObject(1, "can", (1, 2, 3))])
+    SegmentationStore(folder / "scene.segmentation").save(document)
+    return folder
 
 
 def _gaussians(means: Tensor, colors: Tensor, thickness: float) -> Splats:

@@ -48,6 +48,17 @@ def psnrs(scene: CanScene, made: Inpainted, splats: Splats) -> tuple[float, floa
     return inside, outside
 
 
+def error_to_painted(made: Inpainted, splats: Splats) -> float:
+    """Mean absolute difference, where the views were painted."""
+    engine = rasterizer_for("cpu")
+    differences = []
+    for fill in made.fills:
+        if "plane" not in fill.canvas.name:
+            drawn = engine.render(splats, fill.canvas.camera).colors.clamp(0, 1)
+            differences.append((drawn - fill.colors)[fill.canvas.around].abs().mean())
+    return float(torch.stack(differences).mean())
+
+
 def test_the_hole_is_filled_and_nothing_else_changes(scene: CanScene, filled: Inpainted):
     before = psnrs(scene, filled, scene.removed)
     after = psnrs(scene, filled, filled.splats(scene.splats))
@@ -82,10 +93,10 @@ def test_a_slanted_table_is_found_too():
 
 def test_steps_bring_the_picture_nearer_to_what_was_painted(scene: CanScene):
     errors = []
-    for steps in (0, 40):
-        made = run(scene, config=InpaintConfig(views=4, steps=steps))
-        errors.append(psnrs(scene, made, made.splats(scene.splats))[0])
-    assert errors[1] > errors[0]
+    for steps in (0, 60):
+        made = run(scene, config=InpaintConfig(views=4, steps=steps, consistency=0.0))
+        errors.append(error_to_painted(made, made.splats(scene.splats)))
+    assert errors[1] < 0.95 * errors[0]
 
 
 def test_what_one_view_invents_is_outvoted(scene: CanScene, filled: Inpainted):
