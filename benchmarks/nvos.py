@@ -110,7 +110,7 @@ class Judge:
         ply = _splat_file(root, task)
         splats = read_ply(ply, profile=render_profile(profile)).to(rasterizer.device)
         target = view_called(capture, task.target, f"the target of {task.name}")
-        moved = _in_frame_of(rasterizer, splats, capture, ply)
+        moved = in_frame_of(rasterizer, splats, capture, ply)
         mask = read_drawn(task.target_mask).long()
         size = target.width, target.height
         truth = replace(target, label_source=partial(fit_label_map, mask, size, str(task.target_mask))).label_map()
@@ -283,7 +283,8 @@ def main(words: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _in_frame_of(rasterizer: Rasterizer, splats: Splats, capture: Capture, ply: Path) -> Capture:
+def in_frame_of(rasterizer: Rasterizer, splats: Splats, capture: Capture, ply: Path) -> Capture:
+    """The capture with its cameras in the frame of the splats of a file."""
     transforms = ply.with_name(f"{ply.stem}.dataparser_transforms.json")
     dataparser = read_dataparser_transforms(transforms) if transforms.is_file() else None
     try:

@@ -62,7 +62,9 @@ def render_label_map(
     labels = torch.zeros(shape, dtype=torch.int64, device=splats.device)
     best = torch.zeros(shape, device=splats.device)
     objects = torch.zeros(shape, device=splats.device)
-    for part in ids[ids > 0].split(_CHANNELS):
+    known = ids[ids > 0]
+    # Splitting nothing gives one empty part.
+    for part in known.split(_CHANNELS) if len(known) else ():
         weights = render_shares(rasterizer, splats, camera, shares, part)
         strongest, place = weights.max(dim=-1)
         labels = torch.where(strongest > best, part.to(labels.device)[place], labels)

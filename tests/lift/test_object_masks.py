@@ -40,6 +40,13 @@ def test_a_single_object_needs_more_than_half_of_the_pixel(cpu: Rasterizer):
         assert int(render_label_map(cpu, splats, CAMERA, labels, torch.tensor([3]))[0, 0]) == expected
 
 
+def test_no_objects_leave_all_pixels_to_the_background(cpu: Rasterizer):
+    splats = gaussians([[*LEFT, 2.0]], 1e-4, [0.9])
+    labels = Labels(torch.tensor([3]), torch.ones(1).double())
+    for nothing in ([], [0]):
+        assert render_label_map(cpu, splats, CAMERA, labels, torch.tensor(nothing).long()).tolist() == [[0, 0]]
+
+
 def test_votes_give_the_soft_mask(cpu: Rasterizer):
     # In front of an opaque Gaussian of the background one of alpha 0.9 that belongs to object 2 by 0.6: as a label the
     # pixel is 0.9 object, by its share 0.54; by a share of 0.5 only 0.45.
