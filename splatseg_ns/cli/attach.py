@@ -41,10 +41,11 @@ class Attach(SceneInputs):
         splats = self.splats(document)
         if document is not None:
             document.check_splats(splats)
+        parts = self.store().parts.load(splats) if self.store().parts.exists() else None
         capture = self.capture()
         moved = self.frame(self.rasterizer(), splats, capture).move(capture)
         load_nerfstudio()
         from splatseg_ns.plugin.attach import METHOD, attach_splats, time_stamp
 
         folder = self.out or Path("outputs", self.scene.file.stem, METHOD, time_stamp())
-        return attach_splats(splats, moved, folder, document)
+        return attach_splats(splats, moved, folder, document, parts)

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from splatseg_ns.cli.console import output, progress, say, table
-from splatseg_ns.cli.eval_parts import alone_or_why, judge_parts, part_scores_json, print_part_scores
+from splatseg_ns.cli.eval_parts import alone_or_why, asked_rows, judge_parts, part_scores_json, print_part_scores
 from splatseg_ns.cli.layers import LayerInputs
 from splatseg_ns.cli.masks import mask_shares
 from splatseg_ns.cli.objects import chosen_objects
@@ -50,7 +50,8 @@ class Eval(LayerInputs):
     with has the IoU 0, or none where it is not drawn either. Means are over the objects that have the score.
 
     With --parts: recall and IoU of each kind of part, as the parts have it and as each view alone has it, by the
-    examples of the transfer. Both are means over the views that show the kind, then over the kinds.
+    examples of the transfer. Both are means over the views that show the kind, then over the kinds. Where parts were
+    looked for in some objects only, pixels of other things do not count.
     """
 
     masks: Path
@@ -132,14 +133,22 @@ class Eval(LayerInputs):
         parts: Segmentation,
         folder: LabelFolder,
     ) -> None:
-        alone, why = alone_or_why(recipe_of(parts, self.examples), self.objects_beside(), self.torch_device())
+        recipe, device = recipe_of(parts, self.examples), self.torch_device()
+        within = asked_rows(recipe, self.objects_beside(), device)
+        alone, why = alone_or_why(recipe, within, device)
         judged = [view for view in views if view.label_source]
         shares = mask_shares(parts) if self.soft else hard_labels(parts)
-        together, apart = judge_parts(rasterizer, splats, judged, parts, shares, folder.names, alone, self.pictures)
+        together, apart = judge_parts(
+            rasterizer, splats, judged, parts, shares, folder.names, within, alone, self.pictures
+        )
         if self.json:
             print(part_scores_json(together, apart, len(judged)))
             return
         print_part_scores(together, apart, len(judged))
+        if within is not None:
+            say(f"parts were looked for in {', '.join(recipe.objects if recipe else ())}; other pixels do not count")
+        if left := [name.name for name in folder.names.values() if name.name not in together.names]:
+            say(f"not judged, because neither parts nor examples know of them: {', '.join(left)}")
         if why:
             say(why)
         if self.pictures is not None:

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from splatseg_ns.cli.console import output, progress, say, table
+from splatseg_ns.edit import rows_of_objects
 from splatseg_ns.lift import LabelledViews, Shares, render_label_map, render_share
 from splatseg_ns.masks import Color, LabelName
 from splatseg_ns.masks.examples import Examples
@@ -24,6 +25,9 @@ from splatseg_ns.segmentation.parts import kinds_of
 from splatseg_ns.segmentation.transfer import Classifier, shown_classes
 from splatseg_ns.segmentation.transfer_recipe import TransferRecipe
 
+_SHOWN = 0.5
+"""A pixel shows objects that have this much of it."""
+
 
 @dataclass(frozen=True, eq=False)
 class Alone:
@@ -33,16 +37,9 @@ class Alone:
     examples: Examples
     within: Tensor | None  # [N] bool, the Gaussians of the objects to which it is restricted
 
-    @staticmethod
-    def of(recipe: TransferRecipe, objects: Segmentation | None, device: torch.device) -> Alone:
-        """As the recipe of a transfer has it."""
-        within = None
-        if recipe.objects:
-            if objects is None:
-                raise ValueError(f"the objects {', '.join(recipe.objects)} are not there any more")
-            ids = torch.tensor([objects.object(name).id for name in recipe.objects])
-            within = torch.isin(objects.labels, ids).to(device)
-        return Alone(*recipe.classifier(device), within)
+    def class_names(self) -> dict[int, str]:
+        """Of the examples, by their ids."""
+        return {id: self.examples.name(id).name for id in self.classifier.bank.classes}
 
     def label_map(self, rasterizer: Rasterizer, splats: Splats, view: View) -> Tensor:  # [H, W] int64, ids of examples
         """The classes of a view's pixels."""
@@ -59,22 +56,20 @@ def judge_parts(
     parts: Segmentation,
     shares: Shares,
     truth_names: Mapping[int, LabelName],
+    within: Tensor | None,  # [N] bool, the Gaussians of the objects in which parts were looked for
     alone: Alone | None,
     pictures: Path | None = None,
 ) -> tuple[ClassScores, ClassScores | None]:
-    """The scores of the parts, and those of each view alone. Kinds and classes are compared by their names."""
-    classes = {id: entry.name for id, entry in truth_names.items()}
-    if not set(classes.values()) & kinds_of(parts).keys():
-        raise ValueError(
-            f"no kind of part ({', '.join(kinds_of(parts))}) is among the names of the true maps "
-            f"({', '.join(classes.values()) or 'none'}); give them the same names in a labels.json"
-        )
+    """The scores of the parts, and those of each view alone. Kinds and classes are compared by their names.
+
+    Where parts were looked for in some objects only, pixels of other things do not count.
+    """
+    classes = classes_to_judge(parts, truth_names, alone)
     truth_ids = {name: id for id, name in classes.items()}
     of_parts = {part.id: truth_ids.get(part.kind or part.name, BACKGROUND) for part in parts.objects}
     of_examples = {}
     if alone is not None:
-        names = {id: alone.examples.name(id).name for id in alone.classifier.bank.classes}
-        of_examples = {id: truth_ids.get(name, BACKGROUND) for id, name in names.items()}
+        of_examples = {id: truth_ids.get(name, BACKGROUND) for id, name in alone.class_names().items()}
     colors = {id: entry.color for id, entry in truth_names.items()}
     together, apart = ClassTally(classes), ClassTally(classes)
     labelled = LabelledViews(views)
@@ -82,6 +77,8 @@ def judge_parts(
         for position, view in enumerate(views):
             for true in labelled.read([position]):
                 counts = torch.ones_like(true.labels, dtype=torch.bool) if true.pixel_mask is None else true.pixel_mask
+                if within is not None:
+                    counts = counts & (render_share(rasterizer, splats, view.camera, within).cpu() > _SHOWN)
                 drawn = render_label_map(rasterizer, splats, view.camera, shares, torch.tensor(parts.ids)).cpu()
                 answers = [mapped(drawn, of_parts)]
                 together.add(answers[0], true.labels, counts)
@@ -92,6 +89,23 @@ def judge_parts(
                     _write_sheet(pictures, view, [true.labels, *answers], colors)
             report(position + 1, len(views))
     return together.scores(), None if alone is None else apart.scores()
+
+
+def classes_to_judge(
+    parts: Segmentation,
+    truth_names: Mapping[int, LabelName],
+    alone: Alone | None,
+) -> dict[int, str]:
+    """The classes of the true maps that the parts, or the examples, know of."""
+    known = {*kinds_of(parts), *(alone.class_names() if alone is not None else {}).values()}
+    classes = {id: entry.name for id, entry in truth_names.items() if entry.name in known}
+    if not classes:
+        names = ", ".join(entry.name for entry in truth_names.values())
+        raise ValueError(
+            f"no kind of part ({', '.join(sorted(known))}) is among the names of the true maps ({names or 'none'}); "
+            "give them the same names in a labels.json"
+        )
+    return classes
 
 
 def mapped(
@@ -105,16 +119,31 @@ def mapped(
     return found
 
 
-def alone_or_why(
+def asked_rows(
     recipe: TransferRecipe | None,
     objects: Segmentation | None,
+    device: torch.device,
+) -> Tensor | None:  # [N] bool
+    """The Gaussians of the objects in which parts were looked for; None if that was the whole scene."""
+    if recipe is None or not recipe.objects:
+        return None
+    if objects is None:
+        raise ValueError(
+            f"parts were looked for in {', '.join(recipe.objects)}, and the objects are not there any more"
+        )
+    return rows_of_objects(objects, [objects.object(name).id for name in recipe.objects]).to(device)
+
+
+def alone_or_why(
+    recipe: TransferRecipe | None,
+    within: Tensor | None,  # [N] bool
     device: torch.device,
 ) -> tuple[Alone | None, str]:
     """What each view alone says, or the reason why that is not known."""
     if recipe is None:
         return None, "the parts were not found by examples, so there is nothing that each view alone says"
     try:
-        return Alone.of(recipe, objects, device), ""
+        return Alone(*recipe.classifier(device), within), ""
     except (ValueError, LookupError, OSError, ImportError) as error:
         return None, f"what each view alone says cannot be had: {error_line(error)}"
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from splatseg_ns.cli.console import Stopwatch, output, progress, say, table
 from splatseg_ns.cli.inputs import SceneInputs
 from splatseg_ns.cli.objects import chosen_objects
+from splatseg_ns.edit import rows_of_objects
 from splatseg_ns.lift import Labels, name_of, render_label_map, render_share
 from splatseg_ns.masks import Color, LabelFolderConfig, LabelName
 from splatseg_ns.masks.examples import Examples
@@ -22,7 +23,7 @@ from splatseg_ns.masks.memory_bank import Knn
 from splatseg_ns.masks.upsample import Upsampling
 from splatseg_ns.raster import Rasterizer
 from splatseg_ns.scene import Splats, View, atomic_write, chosen_views
-from splatseg_ns.segmentation import Provenance, Segmentation
+from splatseg_ns.segmentation import Provenance, SceneObject, Segmentation
 from splatseg_ns.segmentation.comparison import painted
 from splatseg_ns.segmentation.parts import owners_of, parts_of_classes
 from splatseg_ns.segmentation.transfer import (
@@ -65,10 +66,10 @@ class Transfer(SceneInputs):
     """Parts with fewer Gaussians are left out."""
 
     voting: Voting = TransferConfig.voting
-    """shares: each class votes with its share of a pixel; robust: the likeliest votes, and errors are put right."""
+    """shares: each class votes with its share of a pixel; labels: the likeliest votes; robust: put right first."""
 
     upsampling: Upsampling = TransferConfig.upsampling
-    """From patches to pixels: guided by the edges of the picture, or bilinear."""
+    """From patches to pixels: guided by the edges of the picture, bilinear, or nearest."""
 
     pictures: Path | None = None
     """A folder for a sheet of each view: picture, what it alone says, what all views together say."""
@@ -81,11 +82,9 @@ class Transfer(SceneInputs):
         config = TransferConfig(self.knn, self.upsampling, self.voting, self.gamma)
         watch = Stopwatch()
         with watch.stage("read"):
-            objects = self.store().load() if self.store().exists() or self.objects else None
-            splats = self.splats(objects)
-            if objects is not None:
-                objects.check_splats(splats)
+            splats, objects = self.load() if self.store().exists() or self.objects else (self.splats(), None)
             chosen = [] if objects is None else chosen_objects(objects, self.objects)
+            within = None if objects is None or not chosen else _rows_of(objects, chosen).to(splats.device)
             recipe = TransferRecipe(
                 self.examples,
                 tuple(entry.name for entry in chosen),
@@ -101,10 +100,6 @@ class Transfer(SceneInputs):
             classifier, examples = recipe.classifier(self.torch_device(), report)
         with watch.stage("frame"):
             views = self.frame(rasterizer, splats, capture).move(replace(capture, views=voting)).views
-        within = None
-        if chosen:
-            assert objects is not None
-            within = torch.isin(objects.labels, torch.tensor([entry.id for entry in chosen])).to(splats.device)
         with watch.stage("views"), progress("views") as report:
             try:
                 found = transfer(rasterizer, splats, views, classifier, within, report)
@@ -123,7 +118,8 @@ class Transfer(SceneInputs):
         with watch.stage("save"):
             store.save(parts)
         _print_parts(parts, objects, found)
-        say(f"{len(classifier.bank)} patches of {len(examples)} pictures: {_patch_counts(classifier, examples)}")
+        pictures = f"{len(examples)} picture{'s' if len(examples) > 1 else ''}"
+        say(f"{len(classifier.bank)} patches of {pictures}: {_patch_counts(classifier, examples)}")
         if self.pictures is not None:
             with watch.stage("pictures"):
                 _write_sheets(self.pictures, rasterizer, splats, views, classifier, within, parts, examples)
@@ -147,6 +143,13 @@ class Transfer(SceneInputs):
         parts = parts_of_classes(splats, objects, found, classes, made, self.min_gaussians)
         noted = parts.with_entry(TRANSFER, **recipe.as_json(), views=list(self.views))
         return noted.with_entry("label", solver=solver, settled=settled)
+
+
+def _rows_of(objects: Segmentation, chosen: Sequence[SceneObject]) -> Tensor:  # [N] bool
+    rows = rows_of_objects(objects, [entry.id for entry in chosen])
+    if not bool(rows.any()):
+        raise ValueError(f"{', '.join(entry.name for entry in chosen)}: has no Gaussians to find parts of")
+    return rows
 
 
 def _print_parts(parts: Segmentation, objects: Segmentation | None, found: Transferred) -> None:

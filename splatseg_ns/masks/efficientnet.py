@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from splatseg_ns.masks.features import on_grid, resized, unit_length
 from splatseg_ns.masks.sam import content_name
 
-LEVELS = (10, 15)
+LEVELS = (10, 14)
 """The blocks whose outputs make the features: one sees parts (stride 16), one what they are parts of (stride 32)."""
 
 STRIDE = 8

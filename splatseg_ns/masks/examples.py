@@ -10,7 +10,13 @@ from pathlib import Path
 from torch import Tensor
 
 from splatseg_ns.masks.folder import LabelFolder, LabelFolderConfig
-from splatseg_ns.masks.label_name import LabelName, default_color, find_label_names, read_label_names
+from splatseg_ns.masks.label_name import (
+    LABEL_NAME_FILES,
+    LabelName,
+    default_color,
+    find_label_names,
+    read_label_names,
+)
 from splatseg_ns.masks.labelme import LabelmeFile, is_labelme, read_labelme
 from splatseg_ns.scene import read_picture
 
@@ -55,7 +61,7 @@ class Examples:
         pictures = _pictures(path)
         maps = _label_maps(path, pictures, format)
         names = dict(maps.names) if maps is not None else _names_at(path)
-        ids = _ids_of(drawn, names)
+        ids = _ids_of(drawn, names, maps)
         sources: dict[str, Callable[[], Example]] = {}
         for file in drawn:
             sources[_free(file.path.stem, sources, file.path)] = partial(_drawn_example, file, ids)
@@ -97,24 +103,29 @@ def _pictures(path: Path) -> dict[str, Path]:
 
 def _label_maps(path: Path, pictures: Mapping[str, Path], format: LabelFolderConfig) -> LabelFolder | None:
     folder = path / LABEL_FOLDER
-    if not folder.is_dir() or not pictures:
+    files = [file for file in folder.rglob("*") if file.is_file() and not file.name.startswith(".")]
+    drawn = {file for file in files if file.suffix == ".json" and is_labelme(file)}
+    maps = {file.stem for file in files if file not in drawn and file.name not in LABEL_NAME_FILES}
+    if not maps or not pictures:
         return None
-    if not any(file.is_file() and not (file.suffix == ".json" and is_labelme(file)) for file in folder.rglob("*")):
-        return None
-    return LabelFolder.open(folder, pictures, format)
+    drawn_alone = {file.stem for file in drawn} - maps
+    return LabelFolder.open(folder, [name for name in pictures if name not in drawn_alone], format)
 
 
 def _names_at(path: Path) -> dict[int, LabelName]:
     """What a labels.json says where there are no label maps."""
-    file = find_label_names(path)
+    file = find_label_names(path / LABEL_FOLDER) or find_label_names(path)
     return read_label_names(file) if file is not None and not is_labelme(file) else {}
 
 
-def _ids_of(drawn: list[LabelmeFile], names: Mapping[int, LabelName]) -> dict[str, int]:
-    """Ids for the labels of labelme files: those that the names have, the others after them."""
+def _ids_of(drawn: list[LabelmeFile], names: Mapping[int, LabelName], maps: LabelFolder | None) -> dict[str, int]:
+    """Ids for the labels of labelme files: those that the names have, the others after all that there are."""
     ids = {name.name: id for id, name in names.items()}
-    for label in sorted({label for file in drawn for label in file.labels} - ids.keys()):
-        ids[label] = max(ids.values(), default=0) + 1
+    if nameless := sorted({label for file in drawn for label in file.labels} - ids.keys()):
+        # Label maps may have ids that nobody has named.
+        mapped = [] if maps is None else [int(maps.read(name).max()) for name in maps.sources]
+        first = max([0, *ids.values(), *mapped]) + 1
+        ids.update({label: id for id, label in enumerate(nameless, first)})
     return ids
 
 

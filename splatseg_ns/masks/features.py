@@ -43,19 +43,25 @@ def features_named(
     name: FeatureName,
     checkpoint: str | Path | None = None,
     device: torch.device | str = "cpu",
+    side: int | None = None,
 ) -> FeatureExtractor:
-    """EfficientNet or MobileSAM, whose weights are packaged; DINOv2 from a folder or the Hugging Face hub."""
+    """EfficientNet or MobileSAM, whose weights are packaged; DINOv2 from a folder or the Hugging Face hub.
+
+    DINOv2 can be told to how many pixels it is to bring the longer ``side`` of pictures.
+    """
     if checkpoint is not None and name in ("efficientnet", "sam"):
         raise ValueError(f"{name} brings its weights; for those of {checkpoint} choose dinov2")
+    if side is not None and name in ("efficientnet", "sam"):
+        raise ValueError(f"{name} has its own size of pictures; choose dinov2 for side {side}, or scales")
     # Each of them takes a while to load what it needs.
     if name == "efficientnet":
         from splatseg_ns.masks.efficientnet import efficientnet_lite0
 
         return efficientnet_lite0(device)
     if name == "dinov2":
-        from splatseg_ns.masks.dino import dino
+        from splatseg_ns.masks.dino import SIDE, dino
 
-        return dino(checkpoint, device)
+        return dino(checkpoint, device, SIDE if side is None else side)
     if name == "sam":
         from splatseg_ns.masks.sam import mobile_sam
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import io
 import json
 import math
@@ -14,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
+from PIL import ExifTags, Image, ImageDraw, ImageOps
 from torch import Tensor
 
 from splatseg_ns.scene import BACKGROUND, IGNORED, read_picture
@@ -57,16 +56,14 @@ class LabelmeFile:
         """The picture: the file beside the annotation, else what the annotation holds."""
         beside = self.path.parent / self.image_name.replace("\\", "/")
         if self.image_name and beside.is_file():
-            return read_picture(beside)
+            return _upright(beside)
         if self.embedded is None:
             raise FileNotFoundError(f"{self.path}: its picture {self.image_name!r} is not beside it; put it there")
         try:
             with Image.open(io.BytesIO(base64.b64decode(self.embedded))) as picture:
                 return torch.from_numpy(np.array(picture.convert("RGB")))
-        except (OSError, SyntaxError, binascii.Error) as error:
-            raise ValueError(
-                f"{self.path}: its picture cannot be read; put {self.image_name!r} beside it"
-            ) from error
+        except (OSError, SyntaxError, ValueError) as error:
+            raise ValueError(f"{self.path}: its picture cannot be read; put {self.image_name!r} beside it") from error
 
     def label_map(
         self,
@@ -103,7 +100,7 @@ class LabelmeFile:
         try:
             with Image.open(io.BytesIO(base64.b64decode(shape.mask or ""))) as picture:
                 return picture.convert("L").point(lambda value: 255 if value else 0).convert("1")
-        except (OSError, SyntaxError, binascii.Error) as error:
+        except (OSError, SyntaxError, ValueError) as error:
             raise ValueError(f"{self.path}: the mask of {shape.label!r} cannot be read; draw it again") from error
 
 
@@ -147,4 +144,16 @@ def _shape(entry: dict[str, Any]) -> Shape:
     corners = tuple((float(x), float(y)) for x, y in points)
     if not all(math.isfinite(number) for corner in corners for number in corner):
         raise ValueError(f"{label!r} has a point that is not finite")
-    return Shape(label.strip(), kind, corners, entry.get("mask"))
+    mask = entry.get("mask")
+    if not isinstance(mask, str | None):
+        raise ValueError(f"the mask of {label!r} is no text")
+    return Shape(label.strip(), kind, corners, mask)
+
+
+def _upright(path: Path) -> Tensor:  # [H, W, 3] uint8
+    """A picture as labelme shows it, which goes by what the camera noted about how it was held."""
+    image = read_picture(path)
+    with Image.open(path) as picture:
+        if picture.getexif().get(ExifTags.Base.Orientation, 1) == 1:
+            return image
+        return torch.from_numpy(np.array(ImageOps.exif_transpose(picture).convert("RGB")))

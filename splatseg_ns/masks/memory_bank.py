@@ -94,6 +94,8 @@ class MemoryBank:
         """The patches of classes alone: every other patch is then one of them, or unknown."""
         background = self.ids == BACKGROUND
         kept = self.shares[:, background].sum(dim=1) < _MOSTLY
+        if not bool(kept.any()):
+            raise ValueError("no patch of the examples is mostly of a class; show them larger, or keep the background")
         shares = torch.where(background, 0.0, self.shares)[kept]
         return MemoryBank(self.features[kept], F.normalize(shares, p=1, dim=1), self.ids)
 

@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Upsampling = Literal["guided", "bilinear"]
-"""guided: borders go where the picture has edges; bilinear: they stay as smooth as the patches have them."""
+Upsampling = Literal["guided", "bilinear", "nearest"]
+"""guided: borders go where the picture has edges; bilinear: they stay as smooth as patches are; nearest: all of a patch
+is alike."""
 
 _LEAST_VARIANCE = 1e-3
 """Of grey values from 0 to 1: what varies less is no edge."""
@@ -24,9 +25,10 @@ def to_pixels(
 ) -> Tensor:  # [H, W, C]
     """What patches say, for each pixel of their picture; sums over C stay what they are."""
     height, width = image.shape[:2]
-    smooth = F.interpolate(
-        values.permute(2, 0, 1)[None].float(), (height, width), mode="bilinear", align_corners=False
-    )[0].permute(1, 2, 0)
+    planes = values.permute(2, 0, 1)[None].float()
+    if how == "nearest":
+        return F.interpolate(planes, (height, width), mode="nearest-exact")[0].permute(1, 2, 0).contiguous()
+    smooth = F.interpolate(planes, (height, width), mode="bilinear", align_corners=False)[0].permute(1, 2, 0)
     if how == "bilinear":
         return smooth.contiguous()
     radius = max(1, round(max(height / values.shape[0], width / values.shape[1])))

@@ -51,12 +51,12 @@ def attach_run(run: Run, folder: Path | None = None) -> Path:
     the old run has comes along.
     """
     checkpoint, config = run.checkpoint, config_for(run, METHOD)
-    document = run.store.load(run.splats()) if run.store.exists() else None
+    document, parts = (store.load(run.splats()) if store.exists() else None for store in (run.store, run.store.parts))
     folder = check_target(run, folder or folder_beside(run, METHOD, f"{run.folder.name}-{time_stamp()}"), METHOD)
     with new_folder(folder) as written:
         (written / CHECKPOINT_FOLDER).mkdir()
         _share(checkpoint, written / CHECKPOINT_FOLDER / checkpoint.name)
-        write_run_files(written, folder, config, run, document)
+        write_run_files(written, folder, config, run, document, parts)
     return folder / CONFIG_FILE
 
 
@@ -65,6 +65,7 @@ def attach_splats(
     capture: Capture,  # in the frame of the splats
     folder: Path,
     document: Segmentation | None = None,
+    parts: Segmentation | None = None,
 ) -> Path:
     """Make a splatseg run of splats that Nerfstudio has not trained, and give its config.yml.
 
@@ -81,7 +82,7 @@ def attach_splats(
         (written / "transforms.json").write_text(json.dumps(_transforms_of(capture), indent=1), encoding="utf-8")
         same = {"transform": torch.eye(4)[:3].tolist(), "scale": 1.0}
         (written / DATAPARSER_FILE).write_text(json.dumps(same, indent=1), encoding="utf-8")
-        write_run_files(written, folder, config, document=document)
+        write_run_files(written, folder, config, document=document, parts=parts)
     return folder / CONFIG_FILE
 
 

@@ -28,10 +28,11 @@ def derive_run(
     method: Method,
     document: Segmentation | None = None,
     added: Splats | None = None,
+    parts: Segmentation | None = None,
 ) -> Path:
     """Write a run of these Gaussians, and of those that are ``added`` at their end, and give its config.yml.
 
-    ``document`` is the segmentation of all of them.
+    ``document`` is the segmentation of all of them, ``parts`` its layer of parts.
 
     The checkpoint holds the step and the tensors of the pipeline, and nothing that training goes on from. A run of
     splatfacto opens in Nerfstudio without this package, a run of splatseg also without a GPU.
@@ -48,7 +49,7 @@ def derive_run(
         new = {} if added is None else _parameters_in(run, added)
         kept = {name: _rows_of(name, tensor, rows, new) for name, tensor in run.tensors.items()}
         torch.save({"step": run.step, "pipeline": kept}, written / CHECKPOINT_FOLDER / run.checkpoint.name)
-        write_run_files(written, folder, config, run, document)
+        write_run_files(written, folder, config, run, document, parts)
     return folder / CONFIG_FILE
 
 

@@ -89,6 +89,7 @@ def write_run_files(
     config: TrainerConfig,
     source: Run | None = None,
     document: Segmentation | None = None,
+    parts: Segmentation | None = None,
 ) -> None:
     """All of a run but its checkpoint, into a folder that will be called ``folder``."""
     config.relative_model_dir = CHECKPOINT_FOLDER
@@ -100,8 +101,11 @@ def write_run_files(
         config.output_dir, config.experiment_name = folder.parents[2], folder.parents[1].name
     if source is not None and (transforms := source.folder / DATAPARSER_FILE).is_file():
         shutil.copyfile(transforms, written / DATAPARSER_FILE)
+    store = SegmentationStore(written / SEGMENTATION_FOLDER)
     if document is not None:
-        SegmentationStore(written / SEGMENTATION_FOLDER).save(document)
+        store.save(document)
+    if parts is not None:
+        store.parts.save(parts)
     (written / CONFIG_FILE).write_text(yaml.dump(config), encoding="utf-8")
 
 

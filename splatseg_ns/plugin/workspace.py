@@ -26,6 +26,7 @@ from splatseg_ns.edit import (
     with_gamma,
 )
 from splatseg_ns.edit.alone import isolate, masks_of
+from splatseg_ns.edit.layers import remaining_layer
 from splatseg_ns.lift import Progress, Robust
 from splatseg_ns.masks import CachedSegmenter, LabelFolder
 from splatseg_ns.masks.segmenters import default_segmenter
@@ -341,7 +342,16 @@ class Workspace:
         if not bool(rows.any()):
             raise ValueError("no Gaussian would be left; nothing is written")
         _, kept = part_of(document, self.splats, rows, objects)
-        return derive_run(self.run, target, rows, self._method, kept)
+        beside = self._layer_beside()
+        other = None if beside is None else remaining_layer(beside, self.splats, rows)
+        whole, parts = (kept, other) if self.layer == "objects" else (other, kept)
+        return derive_run(self.run, target, rows, self._method, whole, parts=parts)
+
+    def _layer_beside(self) -> Segmentation | None:
+        """The layer that is not worked on, as it is kept."""
+        if self.layer == "parts":
+            return self._layers["objects"].session.document
+        return self.run.store.parts.load(self.splats) if "parts" in self.layers() else None
 
 
 def one_file(paths: Sequence[Path]) -> tuple[str, bytes]:

@@ -30,6 +30,11 @@ class ClassScores:
     classes: tuple[ClassScore, ...]
 
     @property
+    def names(self) -> list[str]:
+        """Of the classes."""
+        return [entry.name for entry in self.classes]
+
+    @property
     def recall(self) -> float | None:
         """The mean over the classes that are shown."""
         return _mean([entry.recall for entry in self.classes if entry.recall is not None])

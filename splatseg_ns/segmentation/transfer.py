@@ -31,8 +31,8 @@ from splatseg_ns.masks.upsample import Upsampling, to_pixels
 from splatseg_ns.raster import Rasterizer
 from splatseg_ns.scene import IGNORED, Camera, Splats, View
 
-Voting = Literal["shares", "robust"]
-"""shares: what each class has of a pixel votes; robust: its likeliest class does, and errors are put right."""
+Voting = Literal["shares", "labels", "robust"]
+"""shares: what each class has of a pixel votes; labels: its likeliest class does; robust: and errors are put right."""
 
 _OBJECTS = 0.5
 """A pixel shows the chosen objects if they have this much of it."""
@@ -59,7 +59,7 @@ class Transfer:
     @property
     def solver(self) -> Solver:
         """What decides by the votes."""
-        return FlashSplat(gamma=self.gamma) if self.voting == "shares" else Robust(gamma=self.gamma)
+        return Robust(gamma=self.gamma) if self.voting == "robust" else FlashSplat(gamma=self.gamma)
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,6 +30,9 @@ class FeatureConfig:
     checkpoint: str | None = None
     """Of dinov2: the folder of a model, or its name on the Hugging Face hub."""
 
+    side: int | None = None
+    """Of dinov2: pixels that the longer side of a picture is brought to, 896 by default; less is faster and coarser."""
+
     scales: tuple[float, ...] = (1.0,)
     """Features are the mean over pictures of these sizes; 1 2 finds smaller parts and takes five times as long."""
 
@@ -38,7 +41,8 @@ class FeatureConfig:
 
     def extractor(self, device: torch.device | str = "cpu") -> CachedFeatures:
         """What reads pictures, none of them twice."""
-        return CachedFeatures(Averaged(features_named(self.features, self.checkpoint, device), self.scales, self.flip))
+        extractor = features_named(self.features, self.checkpoint, device, self.side)
+        return CachedFeatures(Averaged(extractor, self.scales, self.flip))
 
 
 @dataclass(frozen=True)
