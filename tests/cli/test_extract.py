@@ -10,7 +10,7 @@ import torch
 
 from splatseg_ns.cli import main
 from splatseg_ns.scene import read_ply
-from splatseg_ns.segmentation import SegmentationStore
+from splatseg_ns.segmentation import SceneObject, Segmentation, SegmentationStore
 from tests.cli.examples import SceneOnDisk
 from tests.cli.test_label import failure
 
@@ -96,3 +96,56 @@ def test_an_object_without_gaussians_is_no_scene(labelled: SceneOnDisk, capsys: 
     store.save(replace(document, labels=torch.ones_like(document.labels)))
     line = failure(capsys, "remove", "--ply", str(labelled.ply), "--objects", "red ball")
     assert "no Gaussian would be left" in line
+
+
+@pytest.fixture
+def parted(labelled: SceneOnDisk) -> SceneOnDisk:
+    """With a layer of parts: the balls, each in two halves, but for the blue one."""
+    objects = store_of(labelled).load()
+    halves = labelled.splats.means[:, 2] > labelled.splats.means[objects.labels == 1, 2].median()
+    kinds = {1: ("red ball", "lower"), 2: ("red ball", "upper"), 3: ("green ball", "lower"), 4: ("green ball", "upper")}
+    labels = torch.zeros_like(objects.labels)
+    for id, (owner, kind) in kinds.items():
+        labels[objects.rows(owner) & (halves if kind == "upper" else ~halves)] = id
+    parts = [replace(SceneObject.new(id, " ".join(words)), kind=words[1]) for id, words in kinds.items()]
+    store_of(labelled).parts.save(Segmentation.of(labelled.splats, labels, parts))
+    return labelled
+
+
+def store_of(scene: SceneOnDisk, name: str = "scene") -> SegmentationStore:
+    return SegmentationStore(scene.ply.with_name(f"{name}.segmentation"))
+
+
+def test_what_is_left_of_the_parts_comes_along_with_objects(parted: SceneOnDisk):
+    before = store_of(parted).parts.load()
+    assert main(["extract", "--ply", str(parted.ply), "--objects", "red ball", "--no-revote"]) == 0
+    part = read_ply(parted.ply.with_name("scene-red_ball.ply"))
+    parts = store_of(parted, "scene-red_ball").parts.load(part)
+    assert parts.names == ["red ball lower", "red ball upper"]
+    assert torch.equal(parts.labels, before.labels[store_of(parted).load().rows("red ball")])
+    assert main(["remove", "--ply", str(parted.ply), "--objects", "red ball", "--no-clean"]) == 0
+    assert store_of(parted, "scene-without-red_ball").parts.load().names == ["green ball lower", "green ball upper"]
+
+
+def test_parts_are_taken_out_as_objects_are_and_the_objects_come_along(parted: SceneOnDisk):
+    before = store_of(parted).parts.load()
+    words = ["--parts", "--objects", "red ball upper"]
+    assert main(["extract", "--ply", str(parted.ply), *words, "--no-revote"]) == 0
+    name = "scene-red_ball_upper"
+    part = read_ply(parted.ply.with_name(f"{name}.ply"))
+    assert len(part) == before.counts()[2]
+    assert store_of(parted, name).parts.load(part).names == ["red ball upper"]
+    assert store_of(parted, name).load(part).counts() == {1: len(part)}
+    assert main(["remove", "--ply", str(parted.ply), *words, "--no-clean"]) == 0
+    rest = store_of(parted, "scene-without-red_ball_upper")
+    assert "red ball upper" not in rest.parts.load().names
+    # The ball is still there, without its upper half.
+    assert rest.load().counts()[1] == store_of(parted).load().counts()[1] - before.counts()[2]
+
+
+def test_pruning_takes_the_parts_along(parted: SceneOnDisk):
+    assert main(["prune", *parted.arguments]) == 0
+    (pruned,) = parted.ply.parent.glob("scene-*.ply")
+    rest = read_ply(pruned)
+    assert len(rest) <= len(parted.splats)
+    assert store_of(parted, pruned.stem).parts.load(rest).names == store_of(parted).parts.load().names

@@ -35,6 +35,8 @@ def test_a_ply_becomes_a_run_with_its_pictures_and_objects(
 ):
     monkeypatch.chdir(tmp_path)
     assert main(["label", *elsewhere.arguments, "--masks", str(elsewhere.masks)]) == 0
+    store = SegmentationStore(elsewhere.ply.with_name("balls.segmentation"))
+    store.parts.save(replace(store.load(), next_id=9))
     assert main(["attach", *elsewhere.arguments, "--profile", "inria", "--out", "outputs/balls"]) == 0
     run = Run.open("outputs/balls")
     splats = read_ply(elsewhere.ply)
@@ -47,10 +49,13 @@ def test_a_ply_becomes_a_run_with_its_pictures_and_objects(
     for view in capture.views[:3]:
         drawn = engine.render(splats, view.camera).colors.clamp(0, 1)
         assert float((drawn - view.image() / 255).abs().mean()) < 0.01
-    document = SegmentationStore(elsewhere.ply.with_name("balls.segmentation")).load()
+    document = store.load()
     assert torch.equal(run.store.load(run.splats()).labels, document.labels)
+    assert run.store.parts.load(run.splats()).next_id == 9
     (tmp_path / "outputs" / "balls").rename(tmp_path / "moved")
-    _, pipeline, _, _ = eval_setup(attached(tmp_path / "moved"), test_mode="inference")
+    again = attached(tmp_path / "moved")
+    assert Run.open(again.parent).store.parts.load().next_id == 9
+    _, pipeline, _, _ = eval_setup(again, test_mode="inference")
     shown = pipeline.model.get_outputs_for_camera(nerfstudio_camera(capture.views[0].camera))
     assert float((shown["rgb"] - capture.views[0].image() / 255).abs().mean()) < 0.02
     assert bool((shown["segmentation"] > 0).any())
