@@ -105,6 +105,9 @@ def classes_to_judge(
             f"no kind of part ({', '.join(sorted(known))}) is among the names of the true maps ({names or 'none'}); "
             "give them the same names in a labels.json"
         )
+    if len(set(classes.values())) < len(classes):
+        twice = next(name for name in classes.values() if list(classes.values()).count(name) > 1)
+        raise ValueError(f"two ids of the true maps are called {twice!r}; give each class one id")
     return classes
 
 

@@ -56,7 +56,8 @@ class Objects(LayerInputs):
         if session.document is not document:
             self.store().save(session.document)
         objects = self.objects_beside()
-        _print(session.document, None if objects is None else owners_of(session.document, objects))
+        owners = {} if objects is None else owners_of(session.document, objects)
+        _print(session.document, owners if self.parts else None)
 
 
 def object_ref(document: Segmentation, word: str) -> ObjectRef:
@@ -77,7 +78,7 @@ def _print(document: Segmentation, owners: Mapping[int, SceneObject | None] | No
     rows = table(title, "id", "name", "Gaussians", "visible", "colour", *columns)
     for entry in document.objects:
         color = "#{:02x}{:02x}{:02x}".format(*entry.color)
-        owner = [] if owners is None else [owner.name if (owner := owners[entry.id]) else "-"]
+        owner = [] if owners is None else [owner.name if (owner := owners.get(entry.id)) else "-"]
         rows.add_row(str(entry.id), entry.name, str(counts[entry.id]), "yes" if entry.visible else "no", color, *owner)
     output().print(rows)
     rest = len(document) - sum(counts.values())

@@ -148,10 +148,14 @@ class Votes:
     def relabelled(
         self,
         labels: Tensor,  # [M] int64, of each entry; in a row each at most once
+        silent: Tensor | None = None,  # [M] bool, entries that count for nothing
     ) -> Votes:
-        """The same entries for other labels; those that get -1 count for ``seen`` alone."""
-        kept = labels >= 0
-        return _sorted_votes(labels[kept].unique(), self.rows[kept], labels[kept], self.mass[kept], self.seen)
+        """The same entries for other labels; those that get -1 count for ``seen`` alone, or not even for that."""
+        kept, seen = labels >= 0, self.seen
+        if silent is not None:
+            kept = kept & ~silent
+            seen = seen.index_add(0, self.rows[silent], -self.mass[silent]).clamp_min(0.0)
+        return _sorted_votes(labels[kept].unique(), self.rows[kept], labels[kept], self.mass[kept], seen)
 
     def with_share(
         self,

@@ -104,7 +104,7 @@ class LabelmeFile:
             raise ValueError(f"{self.path}: the mask of {shape.label!r} cannot be read; draw it again") from error
 
 
-_POINTS = {"polygon": 3, "rectangle": 2, "circle": 2, "mask": 1}
+_POINTS = {"polygon": 3, "rectangle": 2, "circle": 2, "mask": 1, "oriented_rectangle": 4}
 """How many points a shape needs; a circle has its centre and a point of its edge."""
 
 

@@ -32,7 +32,7 @@ class Knn:
     balance: float = 0.5
     """0: classes count as they are, large ones more often; 1: as if all had as many patches."""
 
-    least_similarity: float = 0.0
+    least_similarity: float = 0.25
     """A patch that is less similar than this to all of them is unknown; cosines, -1 to 1."""
 
     def __post_init__(self) -> None:

@@ -106,7 +106,8 @@ class Workspace:
 
     def layers(self) -> tuple[Layer, ...]:
         """Those that there are; there need not be parts."""
-        return ("objects", "parts") if self.saves and self.run.store.parts.exists() else ("objects",)
+        has_parts = "parts" in self._layers or (self.saves and self.run.store.parts.exists())
+        return ("objects", "parts") if has_parts else ("objects",)
 
     def show_layer(self, layer: Layer) -> None:
         """Work on another layer from here on."""
@@ -252,12 +253,14 @@ class Workspace:
 
     def label(self, masks: Path, report: Report) -> int:
         """Make objects of a folder of label maps, in place of all that there are; gives their number."""
+        self.show_layer("objects")
         document = label_splats(self.splats, self.run, self.rasterizer, masks, Robust(), report)
         self._finish(lambda session: session.adopt("label", document))
         return len(document.objects)
 
     def find_everything(self, report: Report) -> int:
         """Make objects of all that there is, in place of all that there are; gives their number."""
+        self.show_layer("objects")
         found = find_everything(
             self.rasterizer,
             self.splats,

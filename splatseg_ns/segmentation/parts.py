@@ -29,13 +29,13 @@ def parts_of_classes(
 ) -> Segmentation:
     """The layer of parts: each class on each object is one, and each class on what is in no object.
 
-    Parts of fewer than ``least`` Gaussians are left out. The votes come along, each for the part that its class is on
-    its Gaussian's object.
+    Parts of fewer than ``least`` Gaussians are left out, and so are votes for them: what they had goes to its second
+    choice. The votes come along, each for the part that its class is on its Gaussian's object, and decide the labels.
     """
     classed = transferred.labels.ids
     owners = torch.zeros_like(classed) if objects is None else objects.labels.clamp_min(BACKGROUND)
     parts: list[SceneObject] = []
-    labels, votes = classed.clamp_max(BACKGROUND), transferred.votes
+    votes = transferred.votes
     voted_classes, voted_owners = votes.ids[votes.columns.long()], owners[votes.rows]
     voted = voted_classes.where(voted_classes == BACKGROUND, -1)
     pairs, counts = torch.stack([owners, classed], dim=1)[classed > BACKGROUND].unique(dim=0, return_counts=True)
@@ -45,9 +45,10 @@ def parts_of_classes(
         name = unique_name(name, {part.name for part in parts})
         part = SceneObject(len(parts) + 1, name, kind.color, provenance=provenance, kind=kind.name)
         parts.append(part)
-        labels = torch.where((owners == owner) & (classed == class_id), part.id, labels)
         voted = torch.where((voted_owners == owner) & (voted_classes == class_id), part.id, voted)
-    return Segmentation.of(splats, labels, parts, votes.relabelled(voted))
+    with_parts = torch.isin(voted_owners, pairs[counts >= least][:, 0])
+    kept = votes.relabelled(voted, silent=(voted < BACKGROUND) & with_parts)
+    return Segmentation.of(splats, transferred.solver.decide(kept).ids, parts, kept)
 
 
 def owners_of(parts: Segmentation, objects: Segmentation) -> dict[int, SceneObject | None]:

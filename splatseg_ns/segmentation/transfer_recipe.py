@@ -75,7 +75,11 @@ class TransferRecipe:
 
     def as_json(self) -> dict[str, Any]:
         """Plain values for a history."""
-        return {**asdict(self), "examples": str(self.examples.resolve())}
+        content = {**asdict(self), "examples": str(self.examples.resolve())}
+        checkpoint = self.features.checkpoint
+        if checkpoint is not None and Path(checkpoint).exists():
+            content["features"]["checkpoint"] = str(Path(checkpoint).resolve())
+        return content
 
     @staticmethod
     def of_json(content: Mapping[str, Any]) -> TransferRecipe:

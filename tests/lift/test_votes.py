@@ -169,3 +169,35 @@ def test_votes_of_some_gaussians():
     assert some.dense().tolist() == [[0.0, 4.0], [2.0, 3.0], [0.0, 0.0]]
     assert some.seen.tolist() == [4.0, 6.0, 0.5] and some.ids.tolist() == [0, 5]
     assert len(votes.of_rows(torch.zeros(0, dtype=torch.int64))) == 0
+
+
+def test_entries_get_other_labels():
+    """Rows (label: mass) 0: {0: 1, 3: 2}, 1: {}, 2: {1: 4}, 3: {0: 8, 1: 16, 3: 32}."""
+    votes = votes_of([[1, 0, 2], [0, 0, 0], [0, 4, 0], [8, 16, 32]], [0, 1, 3], seen=[3, 1, 5, 56])
+    assert votes.ids[votes.columns.long()].tolist() == [0, 3, 1, 0, 1, 3]
+    found = votes.relabelled(torch.tensor([9, 2, -1, 0, 9, 2]))
+    assert found.ids.tolist() == [0, 2, 9]
+    assert found.dense().tolist() == [[0, 2, 1], [0, 0, 0], [0, 0, 0], [8, 32, 16]]
+    # What has no label any more still counts as seen.
+    assert torch.equal(found.seen, votes.seen) and found.background().tolist() == [0, 1, 5, 8]
+
+
+def test_the_same_labels_are_the_same_votes_and_none_are_none():
+    votes = Votes.of(random_view_votes(40, [0, 2, 5, 9], seed=3))
+    same = votes.relabelled(votes.ids[votes.columns.long()])
+    assert identical(same, votes)
+    back = votes.relabelled(9 - votes.ids[votes.columns.long()])
+    assert identical(back.relabelled(9 - back.ids[back.columns.long()]), votes)
+    none = votes.relabelled(torch.full((len(votes.mass),), -1))
+    assert len(none.ids) == len(none.mass) == 0 and torch.equal(none.seen, votes.seen)
+    assert torch.equal(none.background(), votes.seen)
+
+
+def test_votes_that_are_silent_count_for_nothing():
+    # Two Gaussians with 3 + 2 + 1 and 4 + 4 for labels 0, 1, 2; what the first has for 2, and the second for 1, goes.
+    votes = votes_of([[3, 2, 1], [4, 4, 0]], [0, 1, 2])
+    labels = votes.ids[votes.columns.long()]
+    silent = torch.tensor([False, False, True, False, True])
+    found = votes.relabelled(labels, silent)
+    assert found.ids.tolist() == [0, 1] and found.dense().tolist() == [[3, 2], [4, 0]]
+    assert found.seen.tolist() == [5, 4] and found.background().tolist() == [3, 4]

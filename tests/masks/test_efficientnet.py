@@ -89,7 +89,7 @@ def test_pictures_of_any_size_are_padded_as_tensorflow_does(weights: dict[str, T
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (33, 8), (97, 131), (96, 128)], ids=str)
 def test_features_cover_the_picture_and_have_unit_length(features: EfficientNetFeatures, size: tuple[int, int]):
     found = features(noise_picture(*size))
-    assert found.shape == (-(-size[0] // 8), -(-size[1] // 8), 432)
+    assert found.shape == (-(-size[0] // 8), -(-size[1] // 8), 112 + 192)
     assert found.dtype == torch.float32 and found.device.type == "cpu" and not found.is_inference()
     assert torch.allclose(found.norm(dim=-1), torch.ones(found.shape[:2]), atol=1e-5)
 

@@ -172,7 +172,7 @@ def test_the_packaged_network_is_the_one_called_efficientnet(tmp_path: Path):
     extractor: FeatureExtractor = features_named("efficientnet")
     image = noise_picture(40, 60)
     found = extractor(image)
-    assert extractor.name.startswith("efficientnet-lite0-") and found.shape == (5, 8, 432)
+    assert extractor.name.startswith("efficientnet-lite0-") and found.shape == (5, 8, 112 + 192)
     cached = CachedFeatures(Averaged(extractor, (1, 1.5), flip=True), tmp_path)
     assert cached(image).shape == found.shape
 

@@ -29,7 +29,7 @@ from splatseg_ns.cli.remove import Remove
 from splatseg_ns.demo.bundle import bundled_capture, bundled_splats
 from splatseg_ns.edit import with_gamma
 from splatseg_ns.lift import FlashSplat
-from splatseg_ns.masks import CachedSegmenter, Embedding
+from splatseg_ns.masks import CachedSegmenter, Embedding, LabelName
 from splatseg_ns.plugin.after_training import label_splats
 from splatseg_ns.plugin.attach import attach_splats
 from splatseg_ns.plugin.runs import Run
@@ -37,10 +37,13 @@ from splatseg_ns.plugin.worker import Cancelled, Report
 from splatseg_ns.plugin.workspace import EXPORTS, ChangedElsewhereError, Combination, Workspace, one_file
 from splatseg_ns.raster import one_torch_thread, rasterizer_for
 from splatseg_ns.scene import Capture, Splats, error_line, read_ply
-from splatseg_ns.segmentation import EditingSession, SceneObject, Segmentation, SegmentationStore
+from splatseg_ns.segmentation import EditingSession, Provenance, SceneObject, Segmentation, SegmentationStore
+from splatseg_ns.segmentation.parts import parts_of_classes
 from splatseg_ns.segmentation.prompts import FreeCamera, ObjectPrompts, ViewPrompts
 from splatseg_ns.segmentation.propagate import FoundObject
+from splatseg_ns.segmentation.transfer import Transferred
 from tests.cli.examples import TEST_VIEWS, SceneOnDisk, change_json
+from tests.lift.examples import votes_of
 from tests.masks.fake_segmenter import PaintedSegmenter
 from tests.plugin.examples import document_of, halves
 from tests.segmentation.clicked import BLUE, GREEN, RED, ColourSegmenter
@@ -386,6 +389,188 @@ def test_threads_that_change_it_at_once_leave_a_whole_document(desktop: Desktop,
     while workspace.undo_name is not None:
         workspace.do(lambda session: session.undo())
     assert desktop.saved().names == NAMES
+
+
+# Layers
+
+
+def halves_of_balls(run: Run, objects: Segmentation) -> Segmentation:
+    """The layer of parts as a transfer leaves it: what lies above the middle of each ball, and what below."""
+    splats = run.splats()
+    middles = torch.stack([splats.means[objects.labels == id, 2].median() for id in range(4)])
+    above = splats.means[:, 2] > middles[objects.labels.clamp_min(0)]
+    inside = objects.labels > 0
+    # What is near the middle is doubtful.
+    share = (above.double() * 2 - 1) * (splats.means[:, 2] - middles[objects.labels.clamp_min(0)]).abs() * 4
+    upper = (0.5 + share / 2).clamp(0, 1) * inside
+    matrix = torch.stack([torch.where(inside, 0.2, 1.0).double(), upper, (1 - upper) * inside], dim=1)
+    votes, solver = votes_of(matrix.tolist(), [0, 1, 2]), FlashSplat()
+    found = Transferred(solver.decide(votes), votes, solver)
+    classes = {id: LabelName(id, name, (id, 2, 3)) for id, name in ((1, "upper"), (2, "lower"))}
+    parts = parts_of_classes(splats, objects, found, classes, Provenance(solver="flashsplat"))
+    return parts.with_entry("label", solver="flashsplat", settled=vars(solver))
+
+
+@pytest.fixture
+def parted(desktop: Desktop) -> Desktop:
+    """The balls have parts."""
+    desktop.run.store.parts.save(halves_of_balls(desktop.run, desktop.saved()))
+    return desktop
+
+
+def saved_parts(desktop: Desktop) -> Segmentation:
+    return SegmentationStore(desktop.run.folder / "segmentation" / "parts").load(desktop.run.splats())
+
+
+PARTS = [f"{name} {kind}" for name in NAMES for kind in ("upper", "lower")]
+
+
+def test_without_parts_there_are_objects_alone(desktop: Desktop, workspace: Workspace):
+    before = state(workspace.document)
+    assert workspace.layers() == ("objects",) and workspace.layer == "objects"
+    with pytest.raises(ValueError, match="no parts are there; find some with 'splatseg transfer'"):
+        workspace.show_layer("parts")
+    assert workspace.layer == "objects" and state(workspace.document) == before
+    workspace.show_layer("objects")
+    # They are noticed as soon as somebody has found some.
+    desktop.run.store.parts.save(halves_of_balls(desktop.run, desktop.saved()))
+    assert workspace.layers() == ("objects", "parts")
+    workspace.show_layer("parts")
+    assert workspace.document.names == PARTS
+
+
+def test_splats_that_belong_to_no_checkpoint_have_no_parts(parted: Desktop):
+    assert parted.open(saves=False).layers() == ("objects",)
+    with pytest.raises(ValueError, match="no parts are there"):
+        parted.open(saves=False).show_layer("parts")
+
+
+def test_what_is_done_to_parts_is_saved_there_and_objects_stay(parted: Desktop):
+    workspace, objects = parted.open(), parted.run.store.stamp()
+    assert workspace.layer == "objects" and workspace.document.names == NAMES
+    workspace.show_layer("parts")
+    assert workspace.layer == "parts" and workspace.document.names == PARTS
+    states = [state(saved_parts(parted))]
+    for operation in (rename(1, "skin"), lambda session: session.hide(2), lambda session: session.merge(3, 4)):
+        workspace.do(operation)
+        assert state(saved_parts(parted)) == state(workspace.document) != states[-1]
+        states.append(state(workspace.document))
+    assert saved_parts(parted).object("skin").kind == "upper"
+    for expected in states[-2::-1]:
+        workspace.do(lambda session: session.undo())
+        assert state(saved_parts(parted)) == expected
+    assert parted.run.store.stamp() == objects and parted.saved().names == NAMES
+
+
+def test_what_is_done_to_objects_leaves_parts(parted: Desktop):
+    workspace, parts = parted.open(), parted.run.store.parts.stamp()
+    workspace.show_layer("parts")
+    workspace.show_layer("objects")
+    workspace.do(rename(1, "tomato"))
+    assert parted.saved().names[0] == "tomato" and parted.run.store.parts.stamp() == parts
+
+
+def test_what_makes_objects_of_masks_works_on_the_objects(parted: Desktop, scene: SceneOnDisk):
+    workspace, parts = parted.open(), parted.run.store.parts.stamp()
+    workspace.show_layer("parts")
+    workspace.label(scene.masks, quiet)
+    assert workspace.layer == "objects" and workspace.document.names == NAMES
+    assert parted.run.store.parts.stamp() == parts
+
+
+def test_each_layer_has_an_undo_of_its_own(parted: Desktop):
+    workspace = parted.open()
+    workspace.do(rename(1, "tomato"))
+    workspace.show_layer("parts")
+    assert (workspace.undo_name, workspace.redo_name) == (None, None)
+    workspace.do(lambda session: session.hide(1))
+    workspace.do(lambda session: session.undo())
+    assert (workspace.undo_name, workspace.redo_name) == (None, "hide")
+    with pytest.raises(LookupError, match="nothing to undo"):
+        workspace.do(lambda session: session.undo())
+    workspace.show_layer("objects")
+    assert (workspace.undo_name, workspace.redo_name) == ("rename", None)
+    workspace.do(lambda session: session.undo())
+    assert parted.saved().names == NAMES
+    workspace.show_layer("parts")
+    workspace.do(lambda session: session.redo())
+    assert saved_parts(parted).hidden_names() == (PARTS[0],) and parted.saved().hidden_names() == ()
+
+
+def test_parts_that_another_program_has_changed_are_shown(parted: Desktop):
+    workspace = parted.open()
+    workspace.show_layer("parts")
+    words = ["objects", "--parts", "--load-config", str(workspace.config_file), "--device", "cpu"]
+    assert main([*words, "--rename", "1", "skin"]) == 0
+    with pytest.raises(ChangedElsewhereError, match="another program has changed the segmentation"):
+        workspace.do(lambda session: session.hide(2))
+    assert workspace.document.names[0] == "skin" and workspace.undo_name == "load"
+    # The objects are the same as ever.
+    workspace.show_layer("objects")
+    workspace.do(rename(1, "tomato"))
+    assert workspace.undo_name == "rename" and saved_parts(parted).names[0] == "skin"
+
+
+def test_parts_of_other_splats_are_named_and_the_objects_stay_shown(desktop: Desktop, workspace: Workspace):
+    splats = desktop.run.splats().subset(torch.arange(500))
+    desktop.run.store.parts.save(document_of(splats, halves(splats)))
+    with pytest.raises(ValueError, match="parts: the splats have changed since they were segmented"):
+        workspace.show_layer("parts")
+    assert workspace.layer == "objects" and workspace.document.names == NAMES
+
+
+def test_parts_have_a_bias_of_their_own(parted: Desktop):
+    workspace, objects = parted.open(), parted.run.store.stamp()
+    workspace.show_layer("parts")
+    sizes = []
+    for gamma in (0.5, 0.0, -0.5):
+        workspace.set_gamma(gamma)
+        sizes.append(sum(saved_parts(parted).counts().values()))
+    assert sizes[0] < sizes[1] <= sizes[2] and parted.run.store.stamp() == objects
+    assert workspace.undo_name == "gamma"
+    workspace.show_layer("objects")
+    assert workspace.undo_name is None
+
+
+def test_what_is_at_a_pixel_is_of_the_layer_that_is_shown(parted: Desktop):
+    workspace = parted.open()
+    view = workspace.views[0]
+    rows = workspace.document.rows(BLUE)
+    center = workspace.splats.means[rows].mean(dim=0)
+    x, y, depth = view.camera.K @ (view.camera.viewmat[:3, :3] @ center + view.camera.viewmat[:3, 3])
+    place = float(x / depth), float(y / depth)
+    assert workspace.object_at(view.camera, *place) == BLUE
+    workspace.show_layer("parts")
+    ids = {workspace.document.object(f"blue ball {kind}").id for kind in ("upper", "lower")}
+    assert workspace.object_at(view.camera, *place) in ids
+
+
+@pytest.mark.parametrize("name", ["export", "extract", "remove"])
+def test_the_line_for_a_shell_says_that_it_is_about_parts(
+    name: Literal["export", "extract", "remove"], parted: Desktop
+):
+    workspace = parted.open()
+    assert "--parts" not in workspace.command(name, [workspace.document.object(1)])
+    workspace.show_layer("parts")
+    chosen = [workspace.document.object(id) for id in (2, 5)]
+    words = shlex.split(workspace.command(name, chosen))
+    parsed = tyro.cli({"export": Export, "extract": Extract, "remove": Remove}[name], args=words[2:])
+    assert parsed.parts and parsed.objects == ("2", "5")
+    assert chosen_objects(parsed.document(), parsed.objects) == chosen
+    workspace.show_layer("objects")
+    assert "--parts" not in workspace.command(name, [workspace.document.object(1)])
+
+
+def test_parts_are_exported_as_the_command_exports_them(parted: Desktop, tmp_path: Path):
+    workspace = parted.open()
+    workspace.show_layer("parts")
+    chosen = [workspace.document.object(PARTS[0]), workspace.document.object(PARTS[5])]
+    paths = workspace.export(chosen, quiet)
+    assert [path.name for path in paths] == ["red_ball_upper.ply", "blue_ball_lower.ply"]
+    words = shlex.split(workspace.command("export", chosen))
+    assert main([*words[1:-1], str(tmp_path / "again"), "--device", "cpu"]) == 0
+    for path in paths:
+        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
 
 
 # The bias to the background

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ SPLATS = example_splats()
 FILES = ["labels.npz", "objects.json", "votes.npz"]
 
 
+# Made once, because its history has the second in which it was made.
+@cache
 def document_with_votes(seed: int = 0, mass: float = 1.0) -> Segmentation:
     return example_document(SPLATS, seed, example_votes(len(SPLATS), mass))
 
@@ -80,6 +83,71 @@ def test_a_background_that_is_neither_shown_nor_hidden(saved: SegmentationStore,
     with pytest.raises(ValueError, match=r"segmentation: background_visible is true or false, got ") as caught:
         saved.load(SPLATS)
     assert "\n" not in str(caught.value)
+
+
+def parts_document(seed: int = 3) -> Segmentation:
+    """The same Gaussians, with kinds."""
+    document = example_document(SPLATS, seed, example_votes(len(SPLATS), 5.0))
+    kinds = {1: "paw", 2: "paw", 5: ""}
+    return document.with_objects(*(replace(entry, kind=kinds[entry.id]) for entry in document.objects))
+
+
+def test_kinds_are_kept_and_only_parts_state_one(store: SegmentationStore):
+    parts = parts_document()
+    store.save(parts)
+    assert state(store.load(SPLATS)) == state(parts)
+    assert [entry.kind for entry in store.load(SPLATS).objects] == ["paw", "paw", ""]
+    stated = json.loads((store.folder / "objects.json").read_text())["objects"]
+    assert [entry.get("kind") for entry in stated] == ["paw", "paw", None]
+    # Documents of objects are written as they always were.
+    store.save(document_with_votes())
+    assert all("kind" not in entry for entry in json.loads((store.folder / "objects.json").read_text())["objects"])
+
+
+def test_documents_from_before_there_were_parts_have_no_kinds(store: SegmentationStore):
+    store.save(parts_document())
+    change_objects(store.folder, lambda content: [entry.pop("kind", None) for entry in content["objects"]])
+    assert [entry.kind for entry in store.load(SPLATS).objects] == ["", "", ""]
+
+
+@pytest.mark.parametrize("value", [None, 7, ["paw"], {}])
+def test_a_kind_that_is_no_text(store: SegmentationStore, value: object):
+    store.save(parts_document())
+    change_objects(store.folder, lambda content: content["objects"][0].update(kind=value))
+    with pytest.raises(ValueError, match="segmentation: object bear: its kind is text, got ") as caught:
+        store.load(SPLATS)
+    assert "\n" not in str(caught.value)
+
+
+def test_parts_lie_in_a_folder_within_and_leave_the_objects_as_they_are(saved: SegmentationStore):
+    def files() -> dict[str, tuple[bytes, int, int]]:
+        stats = {path.name: path.stat() for path in saved.folder.iterdir() if path.is_file()}
+        return {name: ((saved.folder / name).read_bytes(), s.st_ino, s.st_mtime_ns) for name, s in stats.items()}
+
+    before, objects, parts = files(), state(saved.load(SPLATS)), parts_document()
+    assert saved.parts.folder == saved.folder / "parts" and not saved.parts.exists()
+    assert not saved.parts.folder.exists() and saved.parts.stamp() is None
+    saved.parts.save(parts)
+    assert saved.parts.exists() and names_in(saved.parts.folder) == FILES
+    assert files() == before and names_in(saved.folder) == [*FILES[:2], "parts", *FILES[2:]]
+    assert state(saved.load(SPLATS)) == objects and state(saved.parts.load(SPLATS)) == state(parts)
+
+
+def test_objects_leave_their_parts_as_they_are(saved: SegmentationStore):
+    parts = parts_document()
+    saved.parts.save(parts)
+    stamp = saved.parts.stamp()
+    saved.save(document_with_votes(seed=1, mass=2.0))
+    assert saved.parts.stamp() == stamp and state(saved.parts.load(SPLATS)) == state(parts)
+
+
+def test_parts_need_no_objects(store: SegmentationStore):
+    parts, objects = parts_document(), document_with_votes()
+    store.parts.save(parts)
+    assert not store.exists() and store.stamp() is None
+    assert state(store.parts.load(SPLATS)) == state(parts)
+    store.save(objects)
+    assert state(store.load(SPLATS)) == state(objects)
 
 
 def test_the_stamp_tells_one_save_from_another(store: SegmentationStore):
