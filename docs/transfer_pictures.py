@@ -23,7 +23,7 @@ def main(
         sheet = np.array(Image.open(path))
         begin, end = (round(share * len(sheet)) for share in rows)
         strips.append(sheet[begin:end])
-    Image.fromarray(np.concatenate(strips)).save(out, quality=88)
+    Image.fromarray(np.concatenate(strips)).save(out, quality=80)
 
 
 if __name__ == "__main__":
