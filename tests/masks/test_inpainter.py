@@ -115,6 +115,8 @@ def test_files_that_are_none_are_named(tmp_path: Path, monkeypatch: pytest.Monke
         inpainter_named(str(onnx))
 
 
+# The other exporter needs packages that Nerfstudio's pins keep out.
+@pytest.mark.filterwarnings("ignore:You are using the legacy", "ignore::torch.jit.TracerWarning")
 def test_onnx_files_are_run_where_onnxruntime_is(tmp_path: Path):
     pytest.importorskip("onnxruntime")
     path = tmp_path / "model.onnx"
