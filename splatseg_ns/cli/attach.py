@@ -8,6 +8,7 @@ from pathlib import Path
 from splatseg_ns.cli.console import say
 from splatseg_ns.cli.inputs import SceneInputs
 from splatseg_ns.cli.loading import load_nerfstudio
+from splatseg_ns.segmentation.parts import parts_of_splats
 
 
 @dataclass(kw_only=True)
@@ -32,7 +33,7 @@ class Attach(SceneInputs):
                 raise ValueError("--segmentation is of a .ply; that of a run comes along by itself, so leave it out")
             # Nobody shall be told only by ns-viewer that they are broken.
             self.splats()
-            made = attach_run(run, self.out)
+            made = attach_run(run, self.out, say)
         say(f"wrote {made}")
         say(f"look at it with: ns-viewer --load-config {made}")
 
@@ -41,7 +42,7 @@ class Attach(SceneInputs):
         splats = self.splats(document)
         if document is not None:
             document.check_splats(splats)
-        parts = self.store().parts.load(splats) if self.store().parts.exists() else None
+        parts = parts_of_splats(self.store(), splats, say)
         capture = self.capture()
         moved = self.frame(self.rasterizer(), splats, capture).move(capture)
         load_nerfstudio()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +20,7 @@ from splatseg_ns.edit.layers import remaining_layer
 from splatseg_ns.scene import Splats, write_ply
 from splatseg_ns.scene.profile import DEFAULT_PROFILE
 from splatseg_ns.segmentation import SceneObject, Segmentation, SegmentationStore
+from splatseg_ns.segmentation.parts import parts_of_splats
 
 
 @dataclass(kw_only=True)
@@ -97,8 +98,8 @@ class NewScene(SceneInputs):
         added: Splats | None,
     ) -> tuple[Segmentation | None, Segmentation | None]:
         """The layers of objects and of parts that are written."""
-        parts = self.store().parts
-        return kept, remaining_layer(parts.load(splats), splats, rows, added) if parts.exists() else None
+        parts = parts_of_splats(self.store(), splats, say)
+        return kept, None if parts is None else remaining_layer(parts, splats, rows, added)
 
     def _ply_target(self, source: Path, suffix: str) -> Path:
         if self.method != "auto":
@@ -141,8 +142,13 @@ class Derive(NewScene, LayerInputs):
         """The layers of objects and of parts that are written."""
         if not self.parts:
             return super()._layers(kept, splats, rows, added)
-        objects = self.objects_beside()
-        return None if objects is None else remaining_layer(objects, splats, rows, added), kept
+        objects = self.objects_beside(splats)
+        if objects is None or kept is None:
+            return None, kept
+        remaining = remaining_layer(objects, splats, rows, added)
+        # What 'splatseg inpaint' asks the objects.
+        done = kept.history[len(self.document().history) :]
+        return replace(remaining, history=(*remaining.history, *done)), kept
 
 
 def check_left(

@@ -16,11 +16,11 @@ from torch import Tensor
 from splatseg_ns.cli.console import output, progress, say, table
 from splatseg_ns.cli.eval_parts import alone_or_why, asked_rows, judge_parts, part_scores_json, print_part_scores
 from splatseg_ns.cli.layers import LayerInputs
-from splatseg_ns.cli.masks import mask_shares
+from splatseg_ns.cli.masks import hard_labels, mask_shares
 from splatseg_ns.cli.objects import chosen_objects
 from splatseg_ns.edit.alone import isolate, masks_of
 from splatseg_ns.edit.extract import NoVotesError
-from splatseg_ns.lift import LabelledViews, Labels
+from splatseg_ns.lift import LabelledViews
 from splatseg_ns.masks import LabelFolder, LabelFolderConfig
 from splatseg_ns.raster import Rasterizer
 from splatseg_ns.scene import Capture, Splats, View, atomic_write, chosen_views
@@ -134,7 +134,7 @@ class Eval(LayerInputs):
         folder: LabelFolder,
     ) -> None:
         recipe, device = recipe_of(parts, self.examples), self.torch_device()
-        within = asked_rows(recipe, self.objects_beside(), device)
+        within = asked_rows(recipe, self.objects_beside(splats), device)
         alone, why = alone_or_why(recipe, within, device)
         judged = [view for view in views if view.label_source]
         shares = mask_shares(parts) if self.soft else hard_labels(parts)
@@ -142,7 +142,7 @@ class Eval(LayerInputs):
             rasterizer, splats, judged, parts, shares, folder.names, within, alone, self.pictures
         )
         if self.json:
-            print(part_scores_json(together, apart, len(judged)))
+            print(part_scores_json(together, apart, len(judged), why))
             return
         print_part_scores(together, apart, len(judged))
         if within is not None:
@@ -175,11 +175,6 @@ class Eval(LayerInputs):
         except NoVotesError:
             return document.labels
         return alone.labels
-
-
-def hard_labels(document: Segmentation) -> Labels:
-    """What was decided, all or nothing."""
-    return Labels(document.labels, torch.zeros(len(document), dtype=torch.float64))
 
 
 def write_sheets(

@@ -22,11 +22,8 @@ from splatseg_ns.segmentation import Segmentation
 from splatseg_ns.segmentation.comparison import painted
 from splatseg_ns.segmentation.part_scores import ClassScores, ClassTally
 from splatseg_ns.segmentation.parts import kinds_of
-from splatseg_ns.segmentation.transfer import Classifier, shown_classes
+from splatseg_ns.segmentation.transfer import SHOWN, Classifier, shown_classes
 from splatseg_ns.segmentation.transfer_recipe import TransferRecipe
-
-_SHOWN = 0.5
-"""A pixel shows objects that have this much of it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +75,7 @@ def judge_parts(
             for true in labelled.read([position]):
                 counts = torch.ones_like(true.labels, dtype=torch.bool) if true.pixel_mask is None else true.pixel_mask
                 if within is not None:
-                    counts = counts & (render_share(rasterizer, splats, view.camera, within).cpu() > _SHOWN)
+                    counts = counts & (render_share(rasterizer, splats, view.camera, within).cpu() > SHOWN)
                 drawn = render_label_map(rasterizer, splats, view.camera, shares, torch.tensor(parts.ids)).cpu()
                 answers = [mapped(drawn, of_parts)]
                 together.add(answers[0], true.labels, counts)
@@ -134,7 +131,13 @@ def asked_rows(
         raise ValueError(
             f"parts were looked for in {', '.join(recipe.objects)}, and the objects are not there any more"
         )
-    return rows_of_objects(objects, [objects.object(name).id for name in recipe.objects]).to(device)
+    try:
+        ids = [objects.object(name).id for name in recipe.objects]
+    except LookupError as error:
+        raise ValueError(
+            f"parts were looked for in {', '.join(recipe.objects)}: {error}; find them again with 'splatseg transfer'"
+        ) from error
+    return rows_of_objects(objects, ids).to(device)
 
 
 def alone_or_why(
@@ -166,9 +169,9 @@ def print_part_scores(together: ClassScores, alone: ClassScores | None, views: i
         say("2D: each view alone; 3D: the parts, by the votes of all views")
 
 
-def part_scores_json(together: ClassScores, alone: ClassScores | None, views: int) -> str:
-    """One JSON object; scores from 0 to 1."""
-    content = {"views": views, **together.as_json(), "alone": None if alone is None else alone.as_json()}
+def part_scores_json(together: ClassScores, alone: ClassScores | None, views: int, why: str) -> str:
+    """One JSON object; scores from 0 to 1; ``why`` there are none of each view alone."""
+    content = {"views": views, **together.as_json(), "alone": {"missing": why} if alone is None else alone.as_json()}
     return json.dumps(content, indent=1)
 
 

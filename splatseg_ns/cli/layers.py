@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from splatseg_ns.cli.inputs import SceneInputs
+from splatseg_ns.scene import Splats
 from splatseg_ns.segmentation import Segmentation, SegmentationStore
 
 
@@ -27,7 +28,7 @@ class LayerInputs(SceneInputs):
             )
         return super().document()
 
-    def objects_beside(self) -> Segmentation | None:
+    def objects_beside(self, splats: Splats) -> Segmentation | None:
         """The objects to which the parts belong, if there are any."""
         beside = super().store()
-        return beside.load() if self.parts and beside.exists() else None
+        return beside.load(splats) if self.parts and beside.exists() else None

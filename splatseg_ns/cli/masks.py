@@ -116,7 +116,12 @@ class Masks(LayerInputs):
 def mask_shares(document: Segmentation) -> Shares:
     """How much of each Gaussian belongs to each object: its votes, or all or nothing where objects were edited."""
     votes = votes_of_labels(document)
-    return votes if votes is not None else Labels(document.labels, torch.zeros(len(document), dtype=torch.float64))
+    return votes if votes is not None else hard_labels(document)
+
+
+def hard_labels(document: Segmentation) -> Labels:
+    """What was decided, all or nothing."""
+    return Labels(document.labels, torch.zeros(len(document), dtype=torch.float64))
 
 
 def object_members(document: Segmentation, gamma: float | None) -> dict[int, Tensor]:  # [N] bool each

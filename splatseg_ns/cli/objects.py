@@ -55,7 +55,7 @@ class Objects(LayerInputs):
             session.delete(*refs(self.delete))
         if session.document is not document:
             self.store().save(session.document)
-        objects = self.objects_beside()
+        objects = self.objects_beside(splats)
         owners = {} if objects is None else owners_of(session.document, objects)
         _print(session.document, owners if self.parts else None)
 

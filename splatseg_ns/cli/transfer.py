@@ -14,9 +14,10 @@ from torch import Tensor
 
 from splatseg_ns.cli.console import Stopwatch, output, progress, say, table
 from splatseg_ns.cli.inputs import SceneInputs
+from splatseg_ns.cli.masks import hard_labels
 from splatseg_ns.cli.objects import chosen_objects
 from splatseg_ns.edit import rows_of_objects
-from splatseg_ns.lift import Labels, name_of, render_label_map, render_share
+from splatseg_ns.lift import name_of, render_label_map, render_share
 from splatseg_ns.masks import Color, LabelFolderConfig, LabelName
 from splatseg_ns.masks.examples import Examples
 from splatseg_ns.masks.memory_bank import Knn
@@ -189,7 +190,7 @@ def _write_sheets(
     """For each view three pictures side by side: as it is, its own classes, the parts of the scene."""
     class_colors = {id: examples.name(id).color for id in classifier.bank.classes}
     part_colors: Mapping[int, Color] = {part.id: part.color for part in parts.objects}
-    decided = Labels(parts.labels, torch.zeros(len(parts), dtype=torch.float64))
+    decided = hard_labels(parts)
     for view in views:
         picture = view.image()
         shown = None if within is None else render_share(rasterizer, splats, view.camera, within).cpu()

@@ -76,15 +76,18 @@ class MemoryBank:
             torch.stack([shares.get(id, torch.zeros(len(part))) for id in ids], dim=1)
             for part, shares in zip(features, maps, strict=True)
         ]
-        return MemoryBank(torch.cat(features), torch.cat(columns), torch.tensor(ids))
+        bank = MemoryBank(torch.cat(features), torch.cat(columns), torch.tensor(ids))
+        if len(bank) == 0:
+            raise ValueError("no patch of the examples is mostly annotated; show them larger, or ignore less of them")
+        return bank
 
     def __len__(self) -> int:
         return len(self.features)
 
     @property
     def classes(self) -> list[int]:
-        """The ids of the classes, without what is of none."""
-        return self.ids[self.ids != BACKGROUND].tolist()
+        """The ids of the classes that patches have, without what is of none."""
+        return self.ids[(self.ids != BACKGROUND) & (self.shares > 0).any(dim=0)].tolist()
 
     def patches(self) -> dict[int, float]:
         """How many patches each id has, parts of patches added up."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import asdict
 from datetime import datetime
@@ -29,6 +31,7 @@ from splatseg_ns.plugin.trainer import CONFIG_FILE, SplatsegTrainerConfig
 from splatseg_ns.scene import Capture, Splats, Split, View, render_profile
 from splatseg_ns.segmentation import Segmentation
 from splatseg_ns.segmentation.frames import DATAPARSER_FILE
+from splatseg_ns.segmentation.parts import parts_of_splats
 
 METHOD: Method = "splatseg"
 
@@ -43,15 +46,17 @@ def time_stamp() -> str:
     return f"{datetime.now():%Y-%m-%d_%H%M%S}"
 
 
-def attach_run(run: Run, folder: Path | None = None) -> Path:
+def attach_run(run: Run, folder: Path | None = None, tell: Callable[[str], object] = warnings.warn) -> Path:
     """Make a splatseg run of the same splats, and give its config.yml.
 
     The checkpoint is shared: a second name for the same file, or a link to it where the file system has no such thing.
     By default the new run's folder stands beside that of the old one's method, under ``splatseg``. A segmentation that
-    the old run has comes along.
+    the old run has comes along; ``tell`` is told if its parts do not.
     """
     checkpoint, config = run.checkpoint, config_for(run, METHOD)
-    document, parts = (store.load(run.splats()) if store.exists() else None for store in (run.store, run.store.parts))
+    splats = run.splats()
+    document = run.store.load(splats) if run.store.exists() else None
+    parts = parts_of_splats(run.store, splats, tell)
     folder = check_target(run, folder or folder_beside(run, METHOD, f"{run.folder.name}-{time_stamp()}"), METHOD)
     with new_folder(folder) as written:
         (written / CHECKPOINT_FOLDER).mkdir()

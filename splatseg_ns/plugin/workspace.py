@@ -8,6 +8,7 @@ import shlex
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from threading import RLock
@@ -117,6 +118,9 @@ class Workspace:
             if layer not in self._layers:
                 self._layers[layer] = _LayerAtWork(self.run.store.parts, self.splats, stored=True)
             self.layer, self._at_work = layer, self._layers[layer]
+            # What another program has saved meanwhile is what is shown.
+            with suppress(ChangedElsewhereError):
+                self._take_over()
 
     @property
     def document(self) -> Segmentation:
@@ -253,14 +257,13 @@ class Workspace:
 
     def label(self, masks: Path, report: Report) -> int:
         """Make objects of a folder of label maps, in place of all that there are; gives their number."""
-        self.show_layer("objects")
         document = label_splats(self.splats, self.run, self.rasterizer, masks, Robust(), report)
+        self.show_layer("objects")
         self._finish(lambda session: session.adopt("label", document))
         return len(document.objects)
 
     def find_everything(self, report: Report) -> int:
         """Make objects of all that there is, in place of all that there are; gives their number."""
-        self.show_layer("objects")
         found = find_everything(
             self.rasterizer,
             self.splats,
@@ -271,6 +274,7 @@ class Workspace:
             data=self.run.data,
             progress=report,
         )
+        self.show_layer("objects")
         self._finish(lambda session: session.adopt("everything", found.document))
         return len(found.document.objects)
 
@@ -347,14 +351,15 @@ class Workspace:
         _, kept = part_of(document, self.splats, rows, objects)
         beside = self._layer_beside()
         other = None if beside is None else remaining_layer(beside, self.splats, rows)
+        if other is not None:
+            other = replace(other, history=(*other.history, *document.history[len(self.document.history) :]))
         whole, parts = (kept, other) if self.layer == "objects" else (other, kept)
         return derive_run(self.run, target, rows, self._method, whole, parts=parts)
 
     def _layer_beside(self) -> Segmentation | None:
         """The layer that is not worked on, as it is kept."""
-        if self.layer == "parts":
-            return self._layers["objects"].session.document
-        return self.run.store.parts.load(self.splats) if "parts" in self.layers() else None
+        store = self.run.store if self.layer == "parts" else self.run.store.parts
+        return store.load(self.splats) if self.saves and store.exists() else None
 
 
 def one_file(paths: Sequence[Path]) -> tuple[str, bytes]:

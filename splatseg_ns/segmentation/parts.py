@@ -6,7 +6,7 @@ and the objects stay as they are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from splatseg_ns.masks import LabelName
 from splatseg_ns.scene import Splats
 from splatseg_ns.segmentation.document import Segmentation
 from splatseg_ns.segmentation.scene_object import Provenance, SceneObject, unique_name
+from splatseg_ns.segmentation.store import SegmentationStore
 from splatseg_ns.segmentation.transfer import Transferred
 
 
@@ -49,6 +50,21 @@ def parts_of_classes(
     with_parts = torch.isin(voted_owners, pairs[counts >= least][:, 0])
     kept = votes.relabelled(voted, silent=(voted < BACKGROUND) & with_parts)
     return Segmentation.of(splats, transferred.solver.decide(kept).ids, parts, kept)
+
+
+def parts_of_splats(
+    store: SegmentationStore,
+    splats: Splats,
+    tell: Callable[[str], object],
+) -> Segmentation | None:
+    """The layer of parts beside a document, if there is one and it is of these splats; tells why it stays behind."""
+    if not store.parts.exists():
+        return None
+    try:
+        return store.parts.load(splats)
+    except ValueError as error:
+        tell(f"the parts do not come along: {error}")
+        return None
 
 
 def owners_of(parts: Segmentation, objects: Segmentation) -> dict[int, SceneObject | None]:

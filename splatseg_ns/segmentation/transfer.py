@@ -34,7 +34,7 @@ from splatseg_ns.scene import IGNORED, Camera, Splats, View
 Voting = Literal["shares", "labels", "robust"]
 """shares: what each class has of a pixel votes; labels: its likeliest class does; robust: and errors are put right."""
 
-_OBJECTS = 0.5
+SHOWN = 0.5
 """A pixel shows the chosen objects if they have this much of it."""
 
 
@@ -47,8 +47,14 @@ class Transfer:
     """How classes are carried over."""
 
     knn: Knn = field(default_factory=Knn)
+    """How patches are compared."""
+
     upsampling: Upsampling = "guided"
+    """From patches to pixels."""
+
     voting: Voting = "shares"
+    """What pixels vote with."""
+
     gamma: float = 0.0
     """Bias to what is of no class, -1 to 1: below 0 classes gain doubtful Gaussians, and doubtful pixels."""
 
@@ -85,7 +91,7 @@ class Classifier:
         bias = torch.where(self.bank.ids == BACKGROUND, self.config.gamma, 0.0)
         known = shares.sum(dim=2)
         likeliest = self.bank.ids[(shares + bias * known[..., None]).argmax(dim=2)]
-        return torch.where(known >= _OBJECTS, likeliest, IGNORED)
+        return torch.where(known >= SHOWN, likeliest, IGNORED)
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,4 +199,4 @@ def shown_classes(
 ) -> Tensor:  # [H, W] int64
     """The 2D answer within the chosen objects; what is unknown is of no class."""
     labels = label_map.clamp_min(BACKGROUND)
-    return labels if objects is None else torch.where(objects > _OBJECTS, labels, BACKGROUND)
+    return labels if objects is None else torch.where(objects > SHOWN, labels, BACKGROUND)

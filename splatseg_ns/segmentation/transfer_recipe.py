@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -79,18 +80,22 @@ class TransferRecipe:
         checkpoint = self.features.checkpoint
         if checkpoint is not None and Path(checkpoint).exists():
             content["features"]["checkpoint"] = str(Path(checkpoint).resolve())
+        knn = content["transfer"]["knn"]
+        # JSON has no infinity.
+        knn["temperature"] = str(knn["temperature"]) if math.isinf(knn["temperature"]) else knn["temperature"]
         return content
 
     @staticmethod
     def of_json(content: Mapping[str, Any]) -> TransferRecipe:
         """What ``as_json`` gave, also after a way over a file."""
         features, transfer = dict(content["features"]), dict(content["transfer"])
+        knn = dict(transfer["knn"])
         return TransferRecipe(
             Path(content["examples"]),
             tuple(content["objects"]),
             content["background"],
             FeatureConfig(**{**features, "scales": tuple(features["scales"])}),
-            Transfer(**{**transfer, "knn": Knn(**transfer["knn"])}),
+            Transfer(**{**transfer, "knn": Knn(**{**knn, "temperature": float(knn["temperature"])})}),
             LabelFolderConfig(**content["format"]),
         )
 
@@ -100,5 +105,10 @@ def recipe_of(parts: Segmentation, examples: Path | None = None) -> TransferReci
     made = next((entry.parameters for entry in reversed(parts.history) if entry.operation == TRANSFER), None)
     if made is None:
         return None
-    recipe = TransferRecipe.of_json(made)
+    try:
+        recipe = TransferRecipe.of_json(made)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"how the parts were found cannot be read ({error!r}); find them again with 'splatseg transfer'"
+        ) from error
     return recipe if examples is None else replace(recipe, examples=examples)

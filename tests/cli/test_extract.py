@@ -143,6 +143,24 @@ def test_parts_are_taken_out_as_objects_are_and_the_objects_come_along(parted: S
     assert rest.load().counts()[1] == store_of(parted).load().counts()[1] - before.counts()[2]
 
 
+def test_what_was_removed_from_parts_is_known_to_the_objects(parted: SceneOnDisk):
+    before = store_of(parted).load()
+    assert main(["remove", "--ply", str(parted.ply), "--parts", "--objects", "red ball upper", "--no-clean"]) == 0
+    # 'splatseg inpaint' asks there what there is to fill in.
+    history = store_of(parted, "scene-without-red_ball_upper").load().history
+    assert history[:-1] == before.history and history[-1].operation == "remove"
+    assert history[-1].parameters["source"] == str(parted.ply)
+
+
+def test_parts_of_other_splats_stay_behind(parted: SceneOnDisk, capsys: pytest.CaptureFixture[str]):
+    other = parted.splats.subset(torch.arange(len(parted.splats)) > 0)
+    store_of(parted).parts.save(Segmentation.of(other))
+    capsys.readouterr()
+    assert main(["extract", "--ply", str(parted.ply), "--objects", "red ball", "--no-revote"]) == 0
+    assert "the parts do not come along" in capsys.readouterr().out
+    assert store_of(parted, "scene-red_ball").exists() and not store_of(parted, "scene-red_ball").parts.exists()
+
+
 def test_pruning_takes_the_parts_along(parted: SceneOnDisk):
     assert main(["prune", *parted.arguments]) == 0
     (pruned,) = parted.ply.parent.glob("scene-*.ply")

@@ -104,6 +104,13 @@ def test_ignored_pixels_say_nothing_and_leave_their_patches_out():
     assert torch.allclose(bank.shares, torch.tensor([[0, 6 / 8, 2 / 8], [0, 0, 1], [1, 0, 0]]), atol=1e-6)
 
 
+def test_examples_of_which_nothing_is_annotated_enough_are_an_error():
+    labels = patches([[1, 1]])
+    labels[:3] = IGNORED
+    with pytest.raises(ValueError, match="no patch of the examples is mostly annotated"):
+        MemoryBank.of(RedFeatures(), [example(labels)])
+
+
 def test_a_class_that_only_left_out_patches_show_is_none_and_has_no_say():
     labels = patches([[1, 2]])
     labels[:, :4] = IGNORED

@@ -478,6 +478,19 @@ def test_what_makes_objects_of_masks_works_on_the_objects(parted: Desktop, scene
     assert parted.run.store.parts.stamp() == parts
 
 
+def test_a_layer_shows_what_another_program_has_saved_meanwhile(parted: Desktop):
+    workspace = parted.open()
+    workspace.show_layer("parts")
+    workspace.show_layer("objects")
+    parts = saved_parts(parted)
+    parted.run.store.parts.save(replace(parts, background_visible=False))
+    workspace.show_layer("parts")
+    assert workspace.document.hidden_names() == ("background",)
+    # Nothing is in the way of what comes next.
+    workspace.do(lambda session: session.hide(1))
+    assert not saved_parts(parted).object(1).visible
+
+
 def test_each_layer_has_an_undo_of_its_own(parted: Desktop):
     workspace = parted.open()
     workspace.do(rename(1, "tomato"))

@@ -34,11 +34,14 @@ RECIPES = [
         LabelFolderConfig("objects", 255, "ignore", "category_id"),
     ),
     TransferRecipe(Path("/x"), background=True, transfer=Transfer(voting="labels", upsampling="nearest")),
+    TransferRecipe(Path("/x"), transfer=Transfer(Knn(temperature=float("inf"), balance=0.0), "nearest", "labels")),
 ]
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=["defaults", "nothing by default", "some"])
+@pytest.mark.parametrize("recipe", RECIPES, ids=["defaults", "nothing by default", "some", "as published"])
 def test_a_recipe_comes_back_from_json(recipe: TransferRecipe):
+    # As a document keeps it, which takes no infinite numbers.
+    assert recipe_of(noted(example_document(example_splats(3)), recipe)) == recipe
     again = TransferRecipe.of_json(json.loads(json.dumps(recipe.as_json())))
     assert again == recipe
     # Tuples are tuples again, so that it can be hashed and compared.

@@ -114,9 +114,9 @@ class Desk:
 
     def show_layer(self, layer: Layer) -> None:
         """Work on another layer, with all of it shown."""
-        if self.worker.work is not None:
-            raise ValueError(f"{self.worker.work.name} is going on; wait for it, or cancel it")
         try:
+            if (work := self.worker.work) is not None:
+                raise ValueError(f"{work.name} is going on; wait for it, or cancel it")
             self.workspace.show_layer(layer)
         finally:
             self.overview()
@@ -172,6 +172,8 @@ class Desk:
     def _work_changed(self, work: Work | None) -> None:
         with self._refreshing:
             if not self._closed:
+                if self.selected_object is None:
+                    self.selected = None
                 for section in self.sections:
                     section.refresh()
 

@@ -9,7 +9,7 @@ import viser
 from splatseg_ns.edit import gamma_of
 from splatseg_ns.plugin.panel.desk import Desk
 from splatseg_ns.plugin.panel.widgets import add_button, add_buttons, guarded
-from splatseg_ns.plugin.workspace import Combination
+from splatseg_ns.plugin.workspace import Combination, Layer
 
 _COMBINATIONS: dict[str, Combination | None] = {
     "a new object": None,
@@ -87,12 +87,14 @@ class EditSection:
         return act
 
     def _set_gamma(self) -> None:
-        gamma = float(self._gamma.value)
-        self._desk.worker.soon("gamma", lambda: self._decide(gamma))
+        gamma, layer = float(self._gamma.value), self._desk.workspace.layer
+        self._desk.worker.soon("gamma", lambda: self._decide(gamma, layer))
 
-    def _decide(self, gamma: float) -> None:
+    def _decide(self, gamma: float, layer: Layer) -> None:
         try:
-            self._desk.workspace.set_gamma(gamma)
+            # Somebody may have gone to another layer since.
+            if self._desk.workspace.layer == layer:
+                self._desk.workspace.set_gamma(gamma)
         finally:
             self._desk.refresh()
 
