@@ -34,7 +34,7 @@ from torch import Tensor
 
 from splatseg_ns.cli.console import output, say, table
 from splatseg_ns.cli.inputs import SceneInputs
-from splatseg_ns.lift import Labels, accumulate_shares, render_label_map, render_share
+from splatseg_ns.lift import Labels, accumulate_shares, render_label_map
 from splatseg_ns.masks import LabelFolder
 from splatseg_ns.masks.examples import Example
 from splatseg_ns.masks.features import CachedFeatures
@@ -51,7 +51,7 @@ from splatseg_ns.segmentation.transfer import (
     Transfer,
     Voting,
     chosen_classes,
-    shown_classes,
+    shown_of,
     transfer,
 )
 from splatseg_ns.segmentation.transfer_recipe import FeatureConfig
@@ -183,11 +183,11 @@ class Bench:
         found = transfer(self.rasterizer, self.splats, self.training, classifier, within)
         alone, together = ClassTally(names), ClassTally(names)
         for view in self.held_out:
-            truth, everywhere = mapped(true_parts(view), task.asked), torch.ones(view.camera.height, view.camera.width)
-            shown = None if within is None else render_share(self.rasterizer, self.splats, view.camera, within).cpu()
-            answer = shown_classes(classifier.label_map(classifier.shares(view.image())), shown)
-            alone.add(answer, truth, everywhere.bool())
-            together.add(self._drawn(found.labels, view), truth, everywhere.bool())
+            truth = mapped(true_parts(view), task.asked)
+            everywhere = torch.ones_like(truth, dtype=torch.bool)
+            shown = shown_of(self.rasterizer, self.splats, view.camera, within)
+            alone.add(classifier.answer(view.image(), shown), truth, everywhere)
+            together.add(self._drawn(found.labels, view), truth, everywhere)
         return Outcome(alone.scores(), together.scores())
 
     def seconds(self, task: Task) -> Seconds:
@@ -199,8 +199,6 @@ class Bench:
         images = [view.image() for view in views]
         with reading_threads():
             features = _seconds_of(lambda: [self.extractor.extractor(image) for image in images])
-        for image in images:
-            self.extractor(image)
         said = [(view.camera, classifier.shares(image)) for view, image in zip(views, images, strict=True)]
         neighbours = _seconds_of(lambda: [classifier.shares(image) for image in images])
         votes = _seconds_of(lambda: accumulate_shares(self.rasterizer, self.splats, said, bank.ids))

@@ -35,6 +35,11 @@ def table(title: str, *columns: str) -> Table:
     return made
 
 
+def percent(score: float | None) -> str:
+    """A share as a table shows it."""
+    return "-" if score is None else f"{100 * score:.2f}"
+
+
 @contextmanager
 def progress(what: str, quiet: bool = False) -> Iterator[Report]:
     """A bar that is told what is done of how much; it goes when the block ends."""

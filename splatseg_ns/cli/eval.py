@@ -10,20 +10,20 @@ from typing import Annotated, Literal
 
 import torch
 import tyro
-from PIL import Image
 from torch import Tensor
 
-from splatseg_ns.cli.console import output, progress, say, table
+from splatseg_ns.cli.console import output, percent, progress, say, table
 from splatseg_ns.cli.eval_parts import alone_or_why, asked_rows, judge_parts, part_scores_json, print_part_scores
 from splatseg_ns.cli.layers import LayerInputs
 from splatseg_ns.cli.masks import hard_labels, mask_shares
 from splatseg_ns.cli.objects import chosen_objects
+from splatseg_ns.cli.sheets import write_sheet
 from splatseg_ns.edit.alone import isolate, masks_of
 from splatseg_ns.edit.extract import NoVotesError
 from splatseg_ns.lift import LabelledViews
 from splatseg_ns.masks import LabelFolder, LabelFolderConfig
 from splatseg_ns.raster import Rasterizer
-from splatseg_ns.scene import Capture, Splats, View, atomic_write, chosen_views
+from splatseg_ns.scene import Capture, Splats, View, chosen_views
 from splatseg_ns.segmentation import SceneObject, Segmentation
 from splatseg_ns.segmentation.comparison import differences, painted
 from splatseg_ns.segmentation.evaluation import (
@@ -135,7 +135,7 @@ class Eval(LayerInputs):
     ) -> None:
         recipe, device = recipe_of(parts, self.examples), self.torch_device()
         within = asked_rows(recipe, self.objects_beside(splats), device)
-        alone, why = alone_or_why(recipe, within, device)
+        alone, why = alone_or_why(recipe, device)
         judged = [view for view in views if view.label_source]
         shares = mask_shares(parts) if self.soft else hard_labels(parts)
         together, apart = judge_parts(
@@ -201,10 +201,7 @@ def write_sheets(
             painted(picture, entry.drawn, colors),
             differences(picture, wrong & entry.counts),
         ]
-        path = folder / f"{view.name}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path) as stream:
-            Image.fromarray(torch.cat(parts, dim=1).numpy()).save(stream, format="png")
+        write_sheet(folder, view.name, parts)
 
 
 def _print_scores(result: Evaluation) -> None:
@@ -227,8 +224,3 @@ def _print_panoptic(panoptic: Panoptic) -> None:
         f"missed, {len(panoptic.extra)} too many; {len(panoptic.beyond)} lie on the truth's background and do not "
         f"count (with them {percent(panoptic.strict_quality)})"
     )
-
-
-def percent(score: float | None) -> str:
-    """A share as a table shows it."""
-    return "-" if score is None else f"{100 * score:.2f}"

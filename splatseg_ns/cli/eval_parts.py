@@ -8,21 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor
 
-from splatseg_ns.cli.console import output, progress, say, table
+from splatseg_ns.cli.console import output, percent, progress, say, table
+from splatseg_ns.cli.sheets import write_sheet
 from splatseg_ns.edit import rows_of_objects
-from splatseg_ns.lift import LabelledViews, Shares, render_label_map, render_share
-from splatseg_ns.masks import Color, LabelName
+from splatseg_ns.lift import LabelledViews, Shares, render_label_map
+from splatseg_ns.masks import LabelName
 from splatseg_ns.masks.examples import Examples
 from splatseg_ns.raster import Rasterizer
-from splatseg_ns.scene import BACKGROUND, Splats, View, atomic_write, error_line
+from splatseg_ns.scene import BACKGROUND, Splats, View, error_line
 from splatseg_ns.segmentation import Segmentation
 from splatseg_ns.segmentation.comparison import painted
 from splatseg_ns.segmentation.part_scores import ClassScores, ClassTally
 from splatseg_ns.segmentation.parts import kinds_of
-from splatseg_ns.segmentation.transfer import SHOWN, Classifier, shown_classes
+from splatseg_ns.segmentation.transfer import SHOWN, Classifier, shown_of
 from splatseg_ns.segmentation.transfer_recipe import TransferRecipe
 
 
@@ -32,18 +32,10 @@ class Alone:
 
     classifier: Classifier
     examples: Examples
-    within: Tensor | None  # [N] bool, the Gaussians of the objects to which it is restricted
 
     def class_names(self) -> dict[int, str]:
         """Of the examples, by their ids."""
         return {id: self.examples.name(id).name for id in self.classifier.bank.classes}
-
-    def label_map(self, rasterizer: Rasterizer, splats: Splats, view: View) -> Tensor:  # [H, W] int64, ids of examples
-        """The classes of a view's pixels."""
-        shown = None
-        if self.within is not None:
-            shown = render_share(rasterizer, splats, view.camera, self.within).cpu()
-        return shown_classes(self.classifier.label_map(self.classifier.shares(view.image())), shown)
 
 
 def judge_parts(
@@ -74,16 +66,18 @@ def judge_parts(
         for position, view in enumerate(views):
             for true in labelled.read([position]):
                 counts = torch.ones_like(true.labels, dtype=torch.bool) if true.pixel_mask is None else true.pixel_mask
-                if within is not None:
-                    counts = counts & (render_share(rasterizer, splats, view.camera, within).cpu() > SHOWN)
+                if (objects := shown_of(rasterizer, splats, view.camera, within)) is not None:
+                    counts = counts & (objects > SHOWN)
                 drawn = render_label_map(rasterizer, splats, view.camera, shares, torch.tensor(parts.ids)).cpu()
                 answers = [mapped(drawn, of_parts)]
                 together.add(answers[0], true.labels, counts)
                 if alone is not None:
-                    answers.insert(0, mapped(alone.label_map(rasterizer, splats, view), of_examples))
+                    answers.insert(0, mapped(alone.classifier.answer(view.image(), objects), of_examples))
                     apart.add(answers[0], true.labels, counts)
                 if pictures is not None:
-                    _write_sheet(pictures, view, [true.labels, *answers], colors)
+                    picture = view.image()
+                    maps = (painted(picture, labels, colors) for labels in (true.labels, *answers))
+                    write_sheet(pictures, view.name, [picture, *maps])
             report(position + 1, len(views))
     return together.scores(), None if alone is None else apart.scores()
 
@@ -142,14 +136,13 @@ def asked_rows(
 
 def alone_or_why(
     recipe: TransferRecipe | None,
-    within: Tensor | None,  # [N] bool
     device: torch.device,
 ) -> tuple[Alone | None, str]:
     """What each view alone says, or the reason why that is not known."""
     if recipe is None:
         return None, "the parts were not found by examples, so there is nothing that each view alone says"
     try:
-        return Alone(*recipe.classifier(device), within), ""
+        return Alone(*recipe.classifier(device)), ""
     except (ValueError, LookupError, OSError, ImportError) as error:
         return None, f"what each view alone says cannot be had: {error_line(error)}"
 
@@ -160,10 +153,10 @@ def print_part_scores(together: ClassScores, alone: ClassScores | None, views: i
     rows = table(f"Kinds of parts in {views} views", "views", "class", *columns, "3D recall", "3D IoU")
     for place, entry in enumerate(together.classes):
         beside = [] if alone is None else [alone.classes[place].recall, alone.classes[place].iou]
-        rows.add_row(str(entry.views), entry.name, *map(_percent, [*beside, entry.recall, entry.iou]))
+        rows.add_row(str(entry.views), entry.name, *map(percent, [*beside, entry.recall, entry.iou]))
     rows.add_section()
     beside = [] if alone is None else [alone.recall, alone.iou]
-    rows.add_row("", "mean", *map(_percent, [*beside, together.recall, together.iou]))
+    rows.add_row("", "mean", *map(percent, [*beside, together.recall, together.iou]))
     output().print(rows)
     if alone is not None:
         say("2D: each view alone; 3D: the parts, by the votes of all views")
@@ -173,17 +166,3 @@ def part_scores_json(together: ClassScores, alone: ClassScores | None, views: in
     """One JSON object; scores from 0 to 1; ``why`` there are none of each view alone."""
     content = {"views": views, **together.as_json(), "alone": {"missing": why} if alone is None else alone.as_json()}
     return json.dumps(content, indent=1)
-
-
-def _percent(score: float | None) -> str:
-    return "-" if score is None else f"{100 * score:.2f}"
-
-
-def _write_sheet(folder: Path, view: View, maps: Sequence[Tensor], colors: Mapping[int, Color]) -> None:
-    """Side by side: the picture, the truth, what the view alone says, the parts."""
-    picture = view.image()
-    sheet = torch.cat([picture, *(painted(picture, labels, colors) for labels in maps)], dim=1)
-    path = folder / f"{view.name}.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as stream:
-        Image.fromarray(sheet.numpy()).save(stream, format="png")

@@ -6,17 +6,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-import torch
 import tyro
-from PIL import Image
 from torch import Tensor
 
 from splatseg_ns.cli.console import Stopwatch, output, say, table
 from splatseg_ns.cli.segmenting import SegmenterInputs
+from splatseg_ns.cli.sheets import write_sheet
 from splatseg_ns.edit.extract import chosen_solver
 from splatseg_ns.masks import default_color
 from splatseg_ns.masks.everything import AutomaticMasks, PictureMasks
-from splatseg_ns.scene import atomic_write, chosen_views
+from splatseg_ns.scene import chosen_views
 from splatseg_ns.segmentation.associate import Associate
 from splatseg_ns.segmentation.comparison import painted
 from splatseg_ns.segmentation.everything import (
@@ -128,12 +127,7 @@ def write_sheets(folder: Path, found: FoundEverything) -> None:
         picture = view.image()
         objects = painted(picture, label_map, colors)
         objects[label_map < 0] = 255
-        path = folder / f"{view.name}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path) as stream:
-            Image.fromarray(torch.cat([picture, outlined(picture, masks), objects], dim=1).numpy()).save(
-                stream, format="png"
-            )
+        write_sheet(folder, view.name, [picture, outlined(picture, masks), objects])
 
 
 def outlined(

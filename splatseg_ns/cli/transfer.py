@@ -9,21 +9,21 @@ from typing import Annotated
 
 import torch
 import tyro
-from PIL import Image
 from torch import Tensor
 
 from splatseg_ns.cli.console import Stopwatch, output, progress, say, table
 from splatseg_ns.cli.inputs import SceneInputs
 from splatseg_ns.cli.masks import hard_labels
 from splatseg_ns.cli.objects import chosen_objects
+from splatseg_ns.cli.sheets import write_sheet
 from splatseg_ns.edit import rows_of_objects
-from splatseg_ns.lift import name_of, render_label_map, render_share
+from splatseg_ns.lift import name_of, render_label_map
 from splatseg_ns.masks import Color, LabelFolderConfig, LabelName
 from splatseg_ns.masks.examples import Examples
 from splatseg_ns.masks.memory_bank import Knn
 from splatseg_ns.masks.upsample import Upsampling
 from splatseg_ns.raster import Rasterizer
-from splatseg_ns.scene import Splats, View, atomic_write, chosen_views
+from splatseg_ns.scene import Splats, View, chosen_views
 from splatseg_ns.segmentation import Provenance, SceneObject, Segmentation
 from splatseg_ns.segmentation.comparison import painted
 from splatseg_ns.segmentation.parts import owners_of, parts_of_classes
@@ -32,7 +32,7 @@ from splatseg_ns.segmentation.transfer import (
     NothingKnownError,
     Transferred,
     Voting,
-    shown_classes,
+    shown_of,
     transfer,
 )
 from splatseg_ns.segmentation.transfer import Transfer as TransferConfig
@@ -193,11 +193,7 @@ def _write_sheets(
     decided = hard_labels(parts)
     for view in views:
         picture = view.image()
-        shown = None if within is None else render_share(rasterizer, splats, view.camera, within).cpu()
-        alone = shown_classes(classifier.label_map(classifier.shares(picture)), shown)
+        alone = classifier.answer(picture, shown_of(rasterizer, splats, view.camera, within))
         together = render_label_map(rasterizer, splats, view.camera, decided, torch.tensor(parts.ids)).cpu()
         sheet = [picture, painted(picture, alone, class_colors), painted(picture, together, part_colors)]
-        path = folder / f"{view.name}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path) as stream:
-            Image.fromarray(torch.cat(sheet, dim=1).numpy()).save(stream, format="png")
+        write_sheet(folder, view.name, sheet)

@@ -12,13 +12,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Condition, Lock, Thread
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from splatseg_ns.masks.segmenter import Candidates, Embedding, Prompts, Segmenter, reading_threads
+from splatseg_ns.masks.segmenter import Candidates, Embedding, PictureReader, Prompts, Segmenter, reading_threads
 from splatseg_ns.scene import atomic_write
 
 CACHE_VARIABLE = "SPLATSEG_CACHE"
@@ -38,22 +38,6 @@ _ANY = ""
 
 _OURS = {".npz", ".tmp"}
 _UNREADABLE = (OSError, EOFError, KeyError, ValueError, NotImplementedError, zipfile.BadZipFile)
-
-
-class PictureReader(Protocol):
-    """Makes embeddings of pictures, as every segmenter does."""
-
-    @property
-    def name(self) -> str:
-        """Of the model and its weights: embeddings of one name can be exchanged."""
-        ...
-
-    def embed(
-        self,
-        image: Tensor,  # [H, W, 3] uint8
-    ) -> Embedding:
-        """Read a picture."""
-        ...
 
 
 _Reader = TypeVar("_Reader", bound=PictureReader)

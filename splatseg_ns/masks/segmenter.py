@@ -88,8 +88,8 @@ class Candidates:
         return torch.nn.functional.interpolate(logits, (self.height, self.width), mode="bilinear", align_corners=False)
 
 
-class Segmenter(Protocol):
-    """Reads pictures, and answers prompts."""
+class PictureReader(Protocol):
+    """Makes embeddings of pictures, as every segmenter does."""
 
     @property
     def name(self) -> str:
@@ -102,6 +102,10 @@ class Segmenter(Protocol):
     ) -> Embedding:
         """Read a picture."""
         ...
+
+
+class Segmenter(PictureReader, Protocol):
+    """Reads pictures, and answers prompts."""
 
     def predict(self, embedding: Embedding, prompts: Prompts) -> Candidates:
         """Answer questions about a picture that has been read."""

@@ -93,6 +93,14 @@ class Classifier:
         likeliest = self.bank.ids[(shares + bias * known[..., None]).argmax(dim=2)]
         return torch.where(known >= SHOWN, likeliest, IGNORED)
 
+    def answer(
+        self,
+        image: Tensor,  # [H, W, 3] uint8
+        objects: Tensor | None,  # [H, W], how much of a pixel is of the chosen objects
+    ) -> Tensor:  # [H, W] int64: a class, or 0
+        """What a picture alone says of its pixels; see ``shown_classes``."""
+        return shown_classes(self.label_map(self.shares(image)), objects)
+
 
 @dataclass(frozen=True, eq=False)
 class Transferred:
@@ -158,8 +166,8 @@ def _said_by(
     """What each view says: shares of classes, less where it shows other things or may not be used."""
     for done, view in enumerate(views, 1):
         shares = classifier.shares(view.image())
-        if within is not None:
-            shares = shares * render_share(rasterizer, splats, view.camera, within).cpu()[..., None]
+        if (objects := shown_of(rasterizer, splats, view.camera, within)) is not None:
+            shares = shares * objects[..., None]
         if (usable := view.valid_mask()) is not None:
             shares = shares * usable[..., None]
         yield view.camera, shares
@@ -191,6 +199,16 @@ def chosen_classes(
     if background is None:
         background = not within_objects or len(bank.classes) < 2
     return bank if background else bank.without_background()
+
+
+def shown_of(
+    rasterizer: Rasterizer,
+    splats: Splats,
+    camera: Camera,
+    within: Tensor | None,  # [N] bool
+) -> Tensor | None:  # [H, W]
+    """How much of each pixel is of the Gaussians to which a transfer is restricted; None if it is not."""
+    return None if within is None else render_share(rasterizer, splats, camera, within).cpu()
 
 
 def shown_classes(
